@@ -1,0 +1,320 @@
+"""The nouns of a sync: what is read, which slice of it, what is handed on, what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
+from typing import Any, Literal, get_args
+
+from airflow_etl_sync.errors import ConfigurationError
+
+ConflictStrategy = Literal["source_wins", "dest_wins", "latest_wins", "merge_non_null"]
+OnCursorNull = Literal["include", "exclude", "raise"]
+CursorType = Literal["timestamptz", "timestamp", "date", "integer", "numeric", "text"]
+Kind = Literal["incremental", "full_refresh", "backfill"]
+
+TIME_CURSORS: tuple[CursorType, ...] = ("timestamptz", "timestamp", "date")
+
+
+@dataclass(frozen=True, slots=True)
+class TableName:
+    """A table, its parts taken literally: no case is folded, no character is special.
+
+    :param name: the table's name
+    :param schema: its schema; None lets the database's search path decide
+    """
+
+    name: str
+    schema: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> TableName:
+        """Read ``table``, ``schema.table`` or the same with double-quoted parts (``"a.b"."c"``).
+
+        :raises ConfigurationError: where the text is no such name
+        """
+        parts = _name_parts(text.strip())
+        if parts is None or not all(parts) or len(parts) > 2 or "\0" in text:
+            raise ConfigurationError(
+                f"{text!r} is not a table name: write table, schema.table or \"schema\".\"table\"."
+            )
+        return cls(parts[-1], parts[0] if len(parts) == 2 else None)
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+def _name_parts(text: str) -> list[str] | None:
+    """The parts of a dotted name; a doubled quote inside quotes stands for one, as in SQL."""
+    if not text.startswith('"'):
+        head, dot, tail = text.partition(".")
+        if not dot:
+            return [text]
+        rest = _name_parts(tail) if tail.startswith('"') else [tail]
+        return None if rest is None else [head, *rest]
+    end = 1
+    while end < len(text):
+        if text[end] != '"':
+            end += 1
+        elif text[end : end + 2] == '""':
+            end += 2
+        else:
+            break
+    part, rest_text = text[1:end].replace('""', '"'), text[end + 1 :]
+    if end >= len(text):
+        return None
+    if not rest_text:
+        return [part]
+    rest = _name_parts(rest_text[1:]) if rest_text.startswith(".") else None
+    return None if rest is None else [part, *rest]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """What is read, and by which names it is recognised.
+
+    :param sync_key: the unique name of the sync
+    :param cursor_field: the column that grows when a record changes
+    :param table: the table to read; exactly one of ``table`` and ``sql`` is given
+    :param sql: the query to read
+    :param primary_key: the columns that name a record; empty takes the table's own key
+    :param columns: the columns to read; empty takes all
+    :param where: an SQL condition of the author's that every row must meet
+    :param on_cursor_null: what becomes of rows without a cursor value
+    """
+
+    sync_key: str
+    cursor_field: str
+    table: TableName | None = None
+    sql: str | None = None
+    primary_key: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    where: str | None = None
+    on_cursor_null: OnCursorNull = "include"
+
+    def __post_init__(self) -> None:
+        if not self.sync_key.strip():
+            raise ConfigurationError("sync_key is empty: give the sync a unique name.")
+        if not self.cursor_field:
+            raise ConfigurationError(f"cursor_field is empty: name the column by which {self.sync_key!r} grows.")
+        if (self.table is None) == (self.sql is None):
+            raise ConfigurationError("Give exactly one of table and sql: the stream is one or the other.")
+        _refuse_unknown("on_cursor_null", self.on_cursor_null, get_args(OnCursorNull))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowRules:
+    """Which slice of the stream a run reads.
+
+    :param lag: how far the watermark stays behind: a duration, or a number for integer cursors
+    :param initial_value: where the very first window starts; None reads everything
+    :param range_start: lowest cursor value of a backfill, included; a backfill moves no watermark
+    :param range_end: upper cursor value of a backfill, excluded
+    :param full_refresh: read everything, whatever the watermark says
+    """
+
+    lag: timedelta | int = timedelta(0)
+    initial_value: str | None = None
+    range_start: str | None = None
+    range_end: str | None = None
+    full_refresh: bool = False
+
+    def __post_init__(self) -> None:
+        if self.full_refresh and self.kind == "backfill":
+            raise ConfigurationError("full_refresh and range_start/range_end exclude each other: choose one.")
+
+    @property
+    def kind(self) -> Kind:
+        if self.range_start is not None or self.range_end is not None:
+            return "backfill"
+        return "full_refresh" if self.full_refresh else "incremental"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRules:
+    """How rows land in the destination table.
+
+    :param primary_key: the columns that name a record; empty takes those of the extraction
+    :param conflict: who wins where a record is there already
+    :param conflict_field: the column ``latest_wins`` compares; None takes the cursor field
+    :param create_table: whether an absent table is created with the source's types and key
+    :param synced_at_column: a ``timestamptz`` column that the load sets on rows it inserts or changes
+    """
+
+    primary_key: tuple[str, ...] = ()
+    conflict: ConflictStrategy = "source_wins"
+    conflict_field: str | None = None
+    create_table: bool = True
+    synced_at_column: str | None = None
+
+    def __post_init__(self) -> None:
+        _refuse_unknown("conflict", self.conflict, get_args(ConflictStrategy))
+
+
+@dataclass(frozen=True, slots=True)
+class CursorValue:
+    """A cursor value as the source writes it, so that no precision is lost on the way.
+
+    :param type: its type
+    :param text: its text in PostgreSQL's output format under pinned settings (ISO dates, UTC)
+    """
+
+    type: CursorType
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """One run's slice: rows with ``cursor >= low``; the next window starts at ``high``.
+
+    :param low: where reading starts; None reads from the beginning
+    :param high: the next watermark, which comes from the source; None when none is known yet
+    :param below: upper bound, excluded, of a backfill; other windows have none
+    :param protection: what keeps late commits from being passed over, in words
+    """
+
+    low: CursorValue | None = None
+    high: CursorValue | None = None
+    below: CursorValue | None = None
+    protection: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One staged Parquet object.
+
+    :param number: its place in the extraction, from 0
+    :param rows: how many rows it holds
+    :param bytes: its size
+    """
+
+    number: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of the rows of a load; ``processed`` is their sum by definition."""
+
+    inserted: int = 0
+    updated: int = 0
+    skipped: int = 0
+    errors: int = 0
+
+    @property
+    def processed(self) -> int:
+        return self.inserted + self.updated + self.skipped + self.errors
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.inserted + other.inserted,
+            self.updated + other.updated,
+            self.skipped + other.skipped,
+            self.errors + other.errors,
+        )
+
+    def to_json(self) -> dict[str, int]:
+        return {"processed": self.processed, **asdict(self)}
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {count}" for name, count in self.to_json().items())
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """Whose work an extraction is: by it a retry finds the extraction that its last try began.
+
+    :param map_index: the place of a mapped task, -1 for others
+    """
+
+    dag_id: str
+    task_id: str
+    run_id: str
+    map_index: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extraction:
+    """What an extract hands on: small, and never rows.
+
+    :param extraction_id: new for each fresh extraction, kept by its retries
+    :param kind: ``backfill`` extractions move no watermark
+    :param primary_key: the key of the stream
+    :param cursor_field: its cursor
+    :param staging_uri: where the chunks are
+    :param host: the machine that wrote them
+    :param ordered: whether chunks must be loaded one after another, because a key may stand in two of them
+    """
+
+    extraction_id: str
+    sync_key: str
+    kind: Kind
+    window: Window
+    primary_key: tuple[str, ...]
+    cursor_field: str
+    staging_uri: str
+    host: str
+    chunks: tuple[Chunk, ...] = field(default=())
+    ordered: bool = False
+
+    @property
+    def rows(self) -> int:
+        return sum(chunk.rows for chunk in self.chunks)
+
+    def parts(self, count: int) -> list[Extraction]:
+        """Deal the chunks into at most ``count`` parts that may be loaded at the same time."""
+        if self.ordered or not self.chunks:
+            return [self]
+        hands = min(max(count, 1), len(self.chunks))
+        return [replace(self, chunks=self.chunks[hand::hands]) for hand in range(hands)]
+
+    def to_json(self) -> dict[str, Any]:
+        """The extraction as JSON; chunks shrink to ``[number, rows, bytes]``."""
+        known = {name: getattr(self, name) for name in self.__slots__ if name not in ("window", "chunks")}
+        chunks = [[chunk.number, chunk.rows, chunk.bytes] for chunk in self.chunks]
+        return {**known, "primary_key": list(self.primary_key), "window": asdict(self.window), "chunks": chunks}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Extraction:
+        """:raises ConfigurationError: where the value is no extraction"""
+        try:
+            window = {key: _cursor(part) for key, part in value["window"].items()}
+            return cls(
+                **{
+                    **value,
+                    "window": Window(**window),
+                    "primary_key": tuple(value["primary_key"]),
+                    "chunks": tuple(Chunk(*chunk) for chunk in value["chunks"]),
+                }
+            )
+        except (KeyError, TypeError, AttributeError):
+            raise ConfigurationError(
+                "extraction is not what an IncrementalExtractOperator returned: pass extract.output."
+            ) from None
+
+    @classmethod
+    def from_xcom(cls, value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Extraction:
+        """Read one part, or join all parts of one extraction.
+
+        :raises ConfigurationError: where the value is none, or mixes two extractions
+        """
+        parts = [cls.from_json(part) for part in _as_sequence(value)]
+        if not parts or len({part.extraction_id for part in parts}) != 1:
+            raise ConfigurationError("extraction must be one part, or all parts, of exactly one extraction.")
+        chunks = sorted({chunk for part in parts for chunk in part.chunks}, key=lambda chunk: chunk.number)
+        return replace(parts[0], chunks=tuple(chunks))
+
+
+def _as_sequence(value: Any) -> Iterable[Mapping[str, Any]]:
+    return [value] if isinstance(value, Mapping) or not isinstance(value, Iterable) else value
+
+
+def _cursor(value: Any) -> Any:
+    return CursorValue(**value) if isinstance(value, Mapping) else value
+
+
+def _refuse_unknown(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigurationError(f"{name} {value!r} is not known: use one of {', '.join(allowed)}.")
