@@ -1,0 +1,63 @@
+"""A real PostgreSQL for the tests: embedded, or the one that ``ETL_SYNC_TEST_DSN`` names."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import psycopg
+import pytest
+
+from airflow_etl_sync.demo.postgres import Databases, EmbeddedPostgres
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Databases]:
+    """A server in which databases can be made and dropped."""
+    dsn = os.environ.get("ETL_SYNC_TEST_DSN")
+    if dsn:
+        yield Databases(dsn)
+        return
+    with EmbeddedPostgres() as postgres:
+        yield postgres.databases
+
+
+@pytest.fixture
+def new_database(server: Databases) -> Iterator[Callable[[str], str]]:
+    """A maker of databases: takes a word for the name, gives a conninfo; all are dropped afterwards."""
+    with ExitStack() as drops:
+
+        def create(label: str) -> str:
+            name = f"{label}_{secrets.token_hex(6)}"
+            drops.callback(server.drop_database, name)
+            return server.create_database(name)
+
+        yield create
+
+
+@pytest.fixture
+def source_db(new_database: Callable[[str], str]) -> str:
+    """The conninfo of a fresh, empty source database."""
+    return new_database("source")
+
+
+@pytest.fixture
+def warehouse_db(new_database: Callable[[str], str]) -> str:
+    """The conninfo of a fresh, empty destination database."""
+    return new_database("warehouse")
+
+
+@pytest.fixture
+def source(source_db: str) -> Iterator[psycopg.Connection]:
+    """An autocommitting psycopg connection to the source database."""
+    with psycopg.connect(source_db, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def warehouse(warehouse_db: str) -> Iterator[psycopg.Connection]:
+    """An autocommitting psycopg connection to the destination database."""
+    with psycopg.connect(warehouse_db, autocommit=True) as connection:
+        yield connection

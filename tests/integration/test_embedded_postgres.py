@@ -1,0 +1,82 @@
+"""The embedded PostgreSQL starts, serves, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from airflow_etl_sync.demo.postgres import EmbeddedPostgres, PostgresStartError
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_serves_logical_decoding_and_vanishes_on_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", _open_directory(tmp_path))
+    with pytest.raises(ZeroDivisionError), EmbeddedPostgres() as postgres:
+        pid = postgres.pid
+        uri = postgres.create_database("Shop & co")
+        with psycopg.connect(uri) as connection:
+            row = connection.execute("SELECT current_database(), current_setting('wal_level')").fetchone()
+        assert row == ("Shop & co", "logical")
+        raise ZeroDivisionError
+    assert pid is not None and not is_running(pid)
+    assert list((tmp_path / "open").iterdir()) == []
+
+
+def test_refuses_a_wrong_password() -> None:
+    with EmbeddedPostgres() as postgres:
+        wrong = postgres.databases.admin.replace(":", ":x", 2).replace(":x//", "://", 1)
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            psycopg.connect(wrong)
+
+
+def test_stops_twice_and_starts_again() -> None:
+    postgres = EmbeddedPostgres()
+    for _ in range(2):
+        postgres.start()
+        psycopg.connect(postgres.databases.admin).close()
+        postgres.stop()
+        postgres.stop()
+
+
+def test_names_the_versions_it_has() -> None:
+    with pytest.raises(PostgresStartError, match="no PostgreSQL 9; it offers 16, 18"):
+        EmbeddedPostgres(version=9).start()
+
+
+def test_shows_the_log_when_the_server_refuses_a_setting() -> None:
+    with pytest.raises(PostgresStartError, match="no_such_setting"):
+        EmbeddedPostgres(settings={"no_such_setting": "1"}).start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the server to another user")
+def test_runs_from_a_copy_when_the_installation_is_private(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_etl_sync.demo.postgres._is_open_to_all", lambda _: False)
+    with EmbeddedPostgres() as postgres, psycopg.connect(postgres.databases.admin) as connection:
+        folder = connection.execute("SELECT setting FROM pg_config WHERE name = 'BINDIR'").fetchone()
+        assert folder is not None and "/copy/" in folder[0]
+
+
+@pytest.mark.parametrize("version", [16, 18])
+def test_runs_both_versions(version: int) -> None:
+    with EmbeddedPostgres(version=version) as postgres, psycopg.connect(postgres.databases.admin) as connection:
+        assert connection.info.server_version // 10_000 == version
+
+
+def _open_directory(tmp_path: Path) -> str:
+    """Return a directory that the server's user can reach when the tests run as root."""
+    directory = tmp_path / "open"
+    directory.mkdir()
+    if os.geteuid() == 0:
+        for folder in [directory, *list(directory.parents)[:3]]:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    return str(directory)
