@@ -1,0 +1,52 @@
+# Everything runs from .venv, which the first target that needs it creates. `make help` lists the targets.
+PYTHON ?= python3
+ROWS ?= 100000
+PYTEST_ARGS ?=
+SHELL := /bin/bash
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help test test-system lint format types wheel demo ui clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,test,dev]'
+	touch $@
+
+test: $(STAMP) ## run every test; PYTEST_ARGS="-k name" chooses
+	$(BIN)/python -m pytest tests --durations=15 $(PYTEST_ARGS)
+
+test-system: $(STAMP) ## run the integration tests on the system's PostgreSQL 15, where it is installed
+	tests/system_postgres.sh $(BIN)/python -m pytest tests/integration --durations=5 $(PYTEST_ARGS)
+
+lint: $(STAMP) ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## mend style and format where ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP) ## check types strictly
+	$(BIN)/mypy
+
+wheel: $(STAMP) ## build the wheel and prove that it works in an empty environment
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	tests/wheel_in_empty_venv.sh $(BIN)/python dist/*.whl
+
+demo: $(STAMP) ## sync a shop of ROWS orders between two databases, twice, and check every row
+	$(BIN)/python -m airflow_etl_sync.demo --rows $(ROWS)
+
+ui: $(STAMP) ## the same, then leave Airflow running until Ctrl-C
+	$(BIN)/python -m airflow_etl_sync.demo --ui --rows $(ROWS)
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) dist build .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
