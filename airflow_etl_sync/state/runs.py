@@ -1,0 +1,172 @@
+"""The record of every run: its window, its progress, its counts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any, Literal
+from uuid import uuid4
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from airflow_etl_sync.core.model import Counts, CursorValue, Kind, RunIdentity, Window
+from airflow_etl_sync.errors import StateError
+from airflow_etl_sync.state.tables import sync_run
+
+Status = Literal["extracting", "extracted", "done", "abandoned"]
+
+GIVEN_UP_AFTER = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One extraction and what became of it.
+
+    :param fingerprint: a digest of what was asked for; a changed task does not resume an older one's work
+    :param watermark_version: the version of the watermark that its window was made from
+    :param fences: what the next watermark waits for, see :mod:`airflow_etl_sync.systems.postgres.source`
+    :param is_resumed: whether more than one snapshot fed it
+    """
+
+    extraction_id: str
+    sync_key: str
+    kind: Kind
+    status: Status
+    fingerprint: str
+    watermark_version: int
+    window: Window
+    fences: list[dict[str, Any]]
+    staging_uri: str
+    host: str
+    is_resumed: bool = False
+
+
+def start(
+    connection: Connection,
+    identity: RunIdentity,
+    *,
+    sync_key: str,
+    kind: Kind,
+    fingerprint: str,
+    watermark_version: int,
+    window: Window,
+    fences: list[dict[str, Any]],
+    staging_uri: str,
+    host: str,
+) -> Run:
+    """Record a fresh extraction under a new id."""
+    run = Run(
+        extraction_id=uuid4().hex,
+        sync_key=sync_key,
+        kind=kind,
+        status="extracting",
+        fingerprint=fingerprint,
+        watermark_version=watermark_version,
+        window=window,
+        fences=fences,
+        staging_uri=staging_uri,
+        host=host,
+    )
+    bounds = [value for value in (window.low, window.high, window.below) if value]
+    connection.execute(
+        insert(sync_run).values(
+            **{name: getattr(run, name) for name in Run.__slots__ if name != "window"},
+            **asdict(identity),
+            **asdict(Counts()),
+            cursor_type=bounds[0].type if bounds else None,
+            low=_text(window.low),
+            high=_text(window.high),
+            below=_text(window.below),
+            protection=window.protection,
+            started_at=datetime.now(timezone.utc),
+            rows_extracted=0,
+        )
+    )
+    return run
+
+
+def find_unfinished(
+    connection: Connection, identity: RunIdentity, sync_key: str, fingerprint: str, watermark_version: int
+) -> Run | None:
+    """The extraction that an earlier try of the same task left unfinished, if it may still be resumed.
+
+    It may while the task asks for the same and nobody has moved the watermark in between.
+    """
+    row = connection.execute(
+        select(sync_run)
+        .where(
+            sync_run.c.sync_key == sync_key,
+            *(sync_run.c[name] == value for name, value in asdict(identity).items()),
+        )
+        .order_by(sync_run.c.started_at.desc())
+        .limit(1)
+    ).one_or_none()
+    if row is None:
+        return None
+    run = _run(row)
+    same = (run.fingerprint, run.watermark_version) == (fingerprint, watermark_version)
+    return run if same and run.status == "extracting" else None
+
+
+def get(connection: Connection, extraction_id: str) -> Run:
+    """One run, locked until the transaction ends.
+
+    :raises StateError: where it is not recorded here
+    """
+    row = connection.execute(
+        select(sync_run).where(sync_run.c.extraction_id == extraction_id).with_for_update(read=True, key_share=True)
+    ).one_or_none()
+    if row is None:
+        raise StateError(
+            "The extraction is not recorded in this database's state tables: give the extract the state_conn_id "
+            "of the database that is loaded."
+        )
+    return _run(row)
+
+
+def mark_resumed(connection: Connection, extraction_id: str) -> None:
+    """Note that a second snapshot feeds the extraction."""
+    _set(connection, extraction_id, is_resumed=True)
+
+
+def mark_extracted(connection: Connection, extraction_id: str, rows: int) -> None:
+    """Note that everything in the window is staged."""
+    _set(
+        connection, extraction_id, status="extracted", rows_extracted=rows, extracted_at=datetime.now(timezone.utc)
+    )
+
+
+def mark_done(connection: Connection, extraction_id: str, counts: Counts) -> None:
+    """Note that everything is loaded and the watermark moved."""
+    _set(connection, extraction_id, status="done", finished_at=datetime.now(timezone.utc), **asdict(counts))
+
+
+def give_up_old(connection: Connection, sync_key: str) -> list[Run]:
+    """Mark the sync's runs that nobody finished in a week as abandoned, and return them for cleaning up."""
+    stale = (
+        (sync_run.c.sync_key == sync_key)
+        & sync_run.c.status.in_(("extracting", "extracted"))
+        & (sync_run.c.started_at < datetime.now(timezone.utc) - GIVEN_UP_AFTER)
+    )
+    found = [_run(row) for row in connection.execute(select(sync_run).where(stale))]
+    for run in found:
+        _set(connection, run.extraction_id, status="abandoned")
+    return found
+
+
+def _set(connection: Connection, extraction_id: str, **values: Any) -> None:
+    connection.execute(update(sync_run).where(sync_run.c.extraction_id == extraction_id).values(**values))
+
+
+def _text(value: CursorValue | None) -> str | None:
+    return None if value is None else value.text
+
+
+def _run(row: Row[Any]) -> Run:
+    low, high, below = (
+        None if text is None else CursorValue(row.cursor_type, text) for text in (row.low, row.high, row.below)
+    )
+    return Run(
+        **{name: getattr(row, name) for name in Run.__slots__ if name != "window"},
+        window=Window(low=low, high=high, below=below, protection=row.protection),
+    )

@@ -1,0 +1,152 @@
+"""The state tables, created and migrated on first use.
+
+``watermark`` is the truth about where a sync stands, ``sync_run`` tells of every run, ``extracted_chunk`` is
+the manifest of a run and ``loaded_chunk`` the ledger: a chunk that stands in it is in the destination.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Engine,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    inspect,
+    select,
+    text,
+)
+
+from airflow_etl_sync.errors import DestinationError, StateError, explaining
+
+SCHEMA = "etl_sync"
+REVISION = "0001"
+_MIGRATION_LOCK = 0x65746C73796E63  # "etlsync" in ASCII
+
+metadata = MetaData(schema=SCHEMA)
+
+watermark = Table(
+    "watermark",
+    metadata,
+    Column("sync_key", String(250), primary_key=True),
+    Column("cursor_value", Text),
+    Column("cursor_type", String(20)),
+    Column("last_sync", DateTime(timezone=True), nullable=False, index=True),
+    Column("version", Integer, nullable=False),
+    Column("metadata", JSON, nullable=False),
+)
+
+sync_run = Table(
+    "sync_run",
+    metadata,
+    Column("extraction_id", String(32), primary_key=True),
+    Column("sync_key", String(250), nullable=False, index=True),
+    Column("kind", String(20), nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("dag_id", String(250), nullable=False),
+    Column("task_id", String(250), nullable=False),
+    Column("run_id", String(250), nullable=False),
+    Column("map_index", Integer, nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("watermark_version", Integer, nullable=False),
+    Column("cursor_type", String(20)),
+    Column("low", Text),
+    Column("high", Text),
+    Column("below", Text),
+    Column("fences", JSON, nullable=False),
+    Column("protection", Text, nullable=False),
+    Column("staging_uri", Text),
+    Column("host", Text),
+    Column("is_resumed", Boolean, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False, index=True),
+    Column("extracted_at", DateTime(timezone=True)),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("rows_extracted", BigInteger, nullable=False),
+    Column("inserted", BigInteger, nullable=False),
+    Column("updated", BigInteger, nullable=False),
+    Column("skipped", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+)
+
+extracted_chunk = Table(
+    "extracted_chunk",
+    metadata,
+    Column("extraction_id", ForeignKey(sync_run.c.extraction_id), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("resume_after", JSON, nullable=False),
+)
+
+loaded_chunk = Table(
+    "loaded_chunk",
+    metadata,
+    Column("extraction_id", ForeignKey(sync_run.c.extraction_id), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("target", String(250), primary_key=True),
+    Column("inserted", BigInteger, nullable=False),
+    Column("updated", BigInteger, nullable=False),
+    Column("skipped", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("loaded_at", DateTime(timezone=True), nullable=False),
+)
+
+
+def ensure(engine: Engine) -> None:
+    """Create the state tables, or bring older ones up to this package's revision.
+
+    Many tasks may come first at once: one migrates, the others wait for it and find it done.
+
+    :raises StateError: where a newer package has migrated the tables
+    :raises ConfigurationError: where the role may not create the schema
+    """
+    with explaining(DestinationError, f"prepare the state tables in schema {SCHEMA}"):
+        with engine.connect() as connection:
+            if _revision(connection) == REVISION:
+                return
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+            if _revision(connection) != REVISION:
+                _migrate(connection)
+
+
+def _revision(connection: Connection) -> str | None:
+    version = Table("alembic_version", MetaData(schema=SCHEMA), Column("version_num", String(32)))
+    if not inspect(connection).has_table("alembic_version", schema=SCHEMA):
+        return None
+    return connection.scalar(select(version.c.version_num))
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic.operations import Operations
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    script = ScriptDirectory(str(Path(__file__).parent / "migrations"))
+    connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+    context = MigrationContext.configure(
+        connection,
+        opts={
+            "version_table_schema": SCHEMA,
+            "fn": lambda revision, _context: script._upgrade_revs("head", revision),
+        },
+    )
+    try:
+        with Operations.context(context):
+            context.run_migrations()
+    except CommandError:
+        raise StateError(
+            f"The state tables in schema {SCHEMA} were migrated by a newer airflow-etl-sync: "
+            "install that version here too."
+        ) from None
