@@ -44,7 +44,8 @@ port = $port
 unix_socket_directories = '$cluster'
 wal_level = logical
 max_prepared_transactions = 10
-max_connections = 100
+max_connections = 200
+timezone = UTC
 fsync = off
 CONF
 "${as_owner[@]}" "$PG_BIN/pg_ctl" --pgdata="$cluster/data" --log="$cluster/server.log" --silent --wait start ||
