@@ -1,0 +1,59 @@
+"""Incremental syncs for Apache Airflow: read what changed, upsert it, and only then move the watermark.
+
+The names below are the whole public interface. They are loaded when they are first used, so that importing
+the package, which Airflow does for every DAG file, costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_etl_sync.errors import (
+        ConfigurationError,
+        DataError,
+        DestinationError,
+        EtlSyncError,
+        SchemaError,
+        SourceError,
+        StateError,
+    )
+    from airflow_etl_sync.factory import incremental_sync
+    from airflow_etl_sync.operators.advance import WatermarkAdvanceOperator
+    from airflow_etl_sync.operators.extract import IncrementalExtractOperator
+    from airflow_etl_sync.operators.load import UpsertLoadOperator
+    from airflow_etl_sync.operators.sync import IncrementalSyncOperator
+
+__all__ = [
+    "ConfigurationError",
+    "DataError",
+    "DestinationError",
+    "EtlSyncError",
+    "IncrementalExtractOperator",
+    "IncrementalSyncOperator",
+    "SchemaError",
+    "SourceError",
+    "StateError",
+    "UpsertLoadOperator",
+    "WatermarkAdvanceOperator",
+    "incremental_sync",
+]
+
+_HOMES = {
+    "IncrementalExtractOperator": "operators.extract",
+    "IncrementalSyncOperator": "operators.sync",
+    "UpsertLoadOperator": "operators.load",
+    "WatermarkAdvanceOperator": "operators.advance",
+    "incremental_sync": "factory",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,124 @@
+"""The front door: a whole sync as one task group."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, get_args
+
+from airflow.sdk import TaskGroup
+
+from airflow_etl_sync.core.model import ConflictStrategy
+from airflow_etl_sync.errors import ConfigurationError
+from airflow_etl_sync.operators.advance import WatermarkAdvanceOperator
+from airflow_etl_sync.operators.extract import IncrementalExtractOperator
+from airflow_etl_sync.operators.load import UpsertLoadOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_PATIENCE = {
+    "retries": 3,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=15),
+}
+"""Databases restart and networks break off: a sync tries again, each time after a longer pause."""
+
+
+def incremental_sync(
+    *,
+    group_id: str,
+    sync_key: str,
+    source_conn_id: str,
+    destination_conn_id: str,
+    destination_table: str,
+    cursor_field: str,
+    table: str | None = None,
+    sql: str | None = None,
+    state_conn_id: str | None = None,
+    primary_key: str | Sequence[str] | None = None,
+    columns: str | Sequence[str] | None = None,
+    where: str | None = None,
+    lag: timedelta | int | str = timedelta(0),
+    initial_value: str | int | datetime | None = None,
+    on_cursor_null: str = "include",
+    range_start: str | int | datetime | None = None,
+    range_end: str | int | datetime | None = None,
+    full_refresh: bool | str = False,
+    conflict: str = "source_wins",
+    conflict_field: str | None = None,
+    create_table: bool | str = True,
+    synced_at_column: str | None = None,
+    chunk_rows: int | str = 250_000,
+    staging_uri: str | None = None,
+    load_parts: int | str = 4,
+    default_args: Mapping[str, Any] | None = None,
+) -> TaskGroup:
+    """Make a sync as a task group: extract, then load mapped over the parts of the extraction, then advance.
+
+    The tasks retry three times with growing pauses from 30 seconds on; ``default_args`` of the DAG, of an
+    enclosing task group, or given here, in this order, say otherwise. Staged chunks are removed after the
+    advance. The arguments are those of the three operators, and templated like theirs.
+
+    :param group_id: the name of the task group
+    :param sync_key: the unique name of the sync
+    :param source_conn_id: connection of type ``postgres`` to read from
+    :param destination_conn_id: connection of type ``postgres`` to load into
+    :param destination_table: the table to load (``schema.table``)
+    :param cursor_field: the column that grows when a record changes
+    :param table: the table to read; exactly one of ``table`` and ``sql``
+    :param sql: the query to read, or the name of a ``.sql`` file
+    :param state_conn_id: connection that keeps the watermark, by default the destination's
+    :param primary_key: the columns that name a record; by default the source table's own key
+    :param columns: the columns to read; by default all
+    :param where: an SQL condition that every row must meet
+    :param lag: how far the watermark stays behind
+    :param initial_value: where the very first window starts
+    :param on_cursor_null: ``include``, ``exclude`` or ``raise``
+    :param range_start: lowest cursor value of a backfill, included
+    :param range_end: upper cursor value of a backfill, excluded
+    :param full_refresh: read everything, whatever the watermark says
+    :param conflict: ``source_wins``, ``dest_wins``, ``latest_wins`` or ``merge_non_null``
+    :param conflict_field: the column that ``latest_wins`` compares; by default the cursor field
+    :param create_table: create an absent table with the source's types and key
+    :param synced_at_column: a ``timestamptz`` column that the load sets on rows it inserts or changes
+    :param chunk_rows: most rows in one chunk
+    :param staging_uri: where chunks are written
+    :param load_parts: how many loads run at the same time at most
+    :param default_args: arguments for all tasks of the group, as Airflow takes them
+    :raises ConfigurationError: where a literal argument is wrong; templates are checked when they run
+    """
+    _check_literals(table, sql, conflict)
+    state_conn_id = state_conn_id or destination_conn_id
+    with _patient_group(group_id, default_args) as group:
+        extract = IncrementalExtractOperator(
+            task_id="extract", sync_key=sync_key, source_conn_id=source_conn_id, state_conn_id=state_conn_id,
+            cursor_field=cursor_field, table=table, sql=sql, primary_key=primary_key, columns=columns, where=where,
+            lag=lag, initial_value=initial_value, on_cursor_null=on_cursor_null, range_start=range_start,
+            range_end=range_end, full_refresh=full_refresh, chunk_rows=chunk_rows, staging_uri=staging_uri,
+            load_parts=load_parts,
+        )  # fmt: skip
+        load = UpsertLoadOperator.partial(
+            task_id="load", destination_conn_id=destination_conn_id, table=destination_table,
+            primary_key=primary_key, conflict=conflict, conflict_field=conflict_field, create_table=create_table,
+            synced_at_column=synced_at_column,
+        ).expand(extraction=extract.output)  # fmt: skip
+        advance = WatermarkAdvanceOperator(task_id="advance", extraction=extract.output, state_conn_id=state_conn_id)
+        extract >> load >> advance
+    return group
+
+
+def _patient_group(group_id: str, default_args: Mapping[str, Any] | None) -> TaskGroup:
+    """Make a group whose own defaults give way to those of the DAG and of the groups around it."""
+    group = TaskGroup(group_id)  # which takes over the defaults of the group around it
+    group.default_args = {**_PATIENCE, **(group.dag.default_args or {}), **group.default_args, **(default_args or {})}
+    return group
+
+
+def _check_literals(table: str | None, sql: str | None, conflict: str) -> None:
+    """Show the author's slips when the file is parsed, not when the first window has been read."""
+    if (table is None) == (sql is None):
+        raise ConfigurationError("Give exactly one of table and sql: the stream is one or the other.")
+    strategies = get_args(ConflictStrategy)
+    if "{{" not in conflict and conflict not in strategies:
+        raise ConfigurationError(f"conflict {conflict!r} is not known: use one of {', '.join(strategies)}.")

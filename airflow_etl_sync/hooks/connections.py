@@ -1,0 +1,110 @@
+"""From a connection in Airflow's UI to a way into PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_etl_sync.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from airflow.providers.postgres.hooks.postgres import PostgresHook
+
+    from airflow_etl_sync.systems.postgres import PostgresAccess
+
+_CONNECT_TIMEOUT_SECONDS = 30
+
+
+def postgres_access(conn_id: str) -> PostgresAccess:
+    """Give the way into the PostgreSQL database that an Airflow connection names.
+
+    Host, login, password, port and database are the connection's fields; its extras are libpq options
+    (``{"sslmode": "verify-full"}``), but for those that Airflow's own hook keeps for itself, such as
+    ``iam``, for which that hook asks for the token.
+
+    :param conn_id: the id of a connection of type ``postgres``
+    :raises ConfigurationError: where there is no such connection, it is of another type, or an extra is
+        no libpq option
+    """
+    from psycopg.conninfo import make_conninfo
+
+    from airflow_etl_sync.systems.postgres import PostgresAccess
+
+    return PostgresAccess(make_conninfo(**_libpq_options(conn_id)))
+
+
+def _libpq_options(conn_id: str) -> dict[str, str]:
+    hook = _hook(conn_id)
+    connection = hook.connection
+    if connection.conn_type != "postgres":
+        raise ConfigurationError(
+            f"The connection {conn_id!r} is of type {connection.conn_type!r}: choose one of type 'postgres'."
+        )
+    extra = _extra(conn_id, connection)
+    login, password, port = _credentials(hook, connection, extra)
+    fields = {"host": connection.host, "port": port, "dbname": connection.schema, "user": login}
+    given = {name: str(value) for name, value in (fields | {"password": password}).items() if value}
+    return _defaults() | given | _options(conn_id, extra, hook.ignored_extra_options)
+
+
+def _hook(conn_id: str) -> PostgresHook:
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException
+    from airflow.providers.postgres.hooks.postgres import PostgresHook
+
+    hook = PostgresHook(postgres_conn_id=conn_id)
+    try:
+        hook.connection  # noqa: B018 - a look-up, made here so that its error is ours
+    except AirflowNotFoundException as error:
+        raise ConfigurationError(
+            f"The connection {conn_id!r} does not exist: add it in Airflow (Admin, Connections) "
+            "with type 'postgres', or correct the id."
+        ) from error
+    return hook
+
+
+def _credentials(hook: PostgresHook, connection: Any, extra: dict[str, Any]) -> tuple[Any, Any, Any]:
+    if extra.get("iam", False):
+        return hook.get_iam_token(connection)
+    return connection.login, connection.password, connection.port
+
+
+def _extra(conn_id: str, connection: Any) -> dict[str, Any]:
+    extra = connection.extra_dejson
+    if connection.extra and not extra and connection.extra.strip() not in ("{}", "null"):
+        raise ConfigurationError(f"The extra of the connection {conn_id!r} is not a JSON object: correct it.")
+    return dict(extra)
+
+
+def _options(conn_id: str, extra: dict[str, Any], ignored: set[str]) -> dict[str, str]:
+    options = {name: value for name, value in extra.items() if name not in ignored and value is not None}
+    unknown = sorted(options.keys() - _known_options())
+    if unknown:
+        raise ConfigurationError(
+            f"The extra of the connection {conn_id!r} holds {', '.join(map(repr, unknown))}, which PostgreSQL's "
+            "client library does not know: remove it or correct its spelling."
+        )
+    return {name: _option_text(conn_id, name, value) for name, value in options.items()}
+
+
+def _known_options() -> set[str]:
+    """Ask what this machine's libpq understands; its version decides."""
+    from psycopg.pq import Conninfo
+
+    return {option.keyword.decode() for option in Conninfo.get_defaults()}
+
+
+def _option_text(conn_id: str, name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    raise ConfigurationError(
+        f"The extra {name!r} of the connection {conn_id!r} must be a text or a number, as libpq takes it."
+    )
+
+
+def _defaults() -> dict[str, str]:
+    """Keep a host that never answers from holding a worker for ever."""
+    return {
+        "connect_timeout": str(_CONNECT_TIMEOUT_SECONDS),
+        "fallback_application_name": "airflow-etl-sync",
+    }

@@ -1,0 +1,1 @@
+"""The operators: thin, they resolve connections and arguments, run a step of the journey, and report."""

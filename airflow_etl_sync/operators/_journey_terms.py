@@ -1,0 +1,120 @@
+"""From an operator's arguments to the terms of the journey: stream, window rules, load rules, identity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from airflow_etl_sync.core.model import LoadRules, RunIdentity, Stream, TableName, WindowRules
+from airflow_etl_sync.errors import ConfigurationError
+from airflow_etl_sync.operators import _arguments as arguments
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_etl_sync.core.model import ConflictStrategy, OnCursorNull
+
+
+class StreamArguments(Protocol):
+    """What says which rows are read."""
+
+    sync_key: Any
+    cursor_field: Any
+    table: Any
+    sql: Any
+    primary_key: Any
+    columns: Any
+    where: Any
+    on_cursor_null: Any
+
+
+class WindowArguments(Protocol):
+    """What says which slice of them."""
+
+    lag: Any
+    initial_value: Any
+    range_start: Any
+    range_end: Any
+    full_refresh: Any
+
+
+class LoadArguments(Protocol):
+    """What says how they land."""
+
+    primary_key: Any
+    conflict: Any
+    conflict_field: Any
+    create_table: Any
+    synced_at_column: Any
+
+
+def stream_of(given: StreamArguments) -> Stream:
+    """Give the stream that the arguments describe.
+
+    :raises ConfigurationError: naming the argument that is missing or wrong
+    """
+    table = arguments.as_optional_text("table", given.table)
+    on_cursor_null = arguments.as_optional_text("on_cursor_null", given.on_cursor_null)
+    return Stream(
+        sync_key=arguments.as_text("sync_key", given.sync_key),
+        cursor_field=arguments.as_text("cursor_field", given.cursor_field),
+        table=None if table is None else TableName.parse(table),
+        sql=_query(arguments.as_optional_text("sql", given.sql)),
+        primary_key=arguments.as_names("primary_key", given.primary_key),
+        columns=arguments.as_names("columns", given.columns),
+        where=arguments.as_optional_text("where", given.where),
+        on_cursor_null=cast("OnCursorNull", on_cursor_null or "include"),
+    )
+
+
+def window_rules_of(given: WindowArguments) -> WindowRules:
+    """Give the window rules that the arguments describe.
+
+    :raises ConfigurationError: naming the argument that is wrong
+    """
+    return WindowRules(
+        lag=arguments.as_lag("lag", given.lag),
+        initial_value=arguments.as_cursor_text("initial_value", given.initial_value),
+        range_start=arguments.as_cursor_text("range_start", given.range_start),
+        range_end=arguments.as_cursor_text("range_end", given.range_end),
+        full_refresh=arguments.as_flag("full_refresh", given.full_refresh),
+    )
+
+
+def load_rules_of(given: LoadArguments) -> LoadRules:
+    """Give the load rules that the arguments describe.
+
+    :raises ConfigurationError: naming the argument that is wrong
+    """
+    conflict = arguments.as_optional_text("conflict", given.conflict)
+    return LoadRules(
+        primary_key=arguments.as_names("primary_key", given.primary_key),
+        conflict=cast("ConflictStrategy", conflict or "source_wins"),
+        conflict_field=arguments.as_optional_text("conflict_field", given.conflict_field),
+        create_table=arguments.as_flag("create_table", given.create_table, default=True),
+        synced_at_column=arguments.as_optional_text("synced_at_column", given.synced_at_column),
+    )
+
+
+def table_of(name: str, value: object) -> TableName:
+    """Give the table that an argument names.
+
+    :raises ConfigurationError: where it is missing or no table name
+    """
+    return TableName.parse(arguments.as_text(name, value))
+
+
+def identity_of(context: Context) -> RunIdentity:
+    """Tell whose run this is, as Airflow names it."""
+    instance = context["ti"]
+    map_index = -1 if instance.map_index is None else instance.map_index
+    return RunIdentity(instance.dag_id, instance.task_id, instance.run_id, map_index)
+
+
+def _query(sql: str | None) -> str | None:
+    """Take the query without a closing semicolon: it becomes part of a larger one."""
+    if sql is None:
+        return None
+    query = sql.rstrip().rstrip(";").rstrip()
+    if not query:
+        raise ConfigurationError("sql is empty: give the query to read.")
+    return query

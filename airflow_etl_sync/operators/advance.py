@@ -1,0 +1,73 @@
+"""The last step of the chain: move the watermark past what has been loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperator
+
+from airflow_etl_sync.operators import _arguments as arguments
+from airflow_etl_sync.operators._failure import failing_for_good
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow.sdk import Context
+
+    from airflow_etl_sync.core.model import CursorValue, Extraction
+
+
+class WatermarkAdvanceOperator(BaseOperator):
+    """Move the watermark to the end of an extraction's window, once every chunk of it has been loaded.
+
+    The ledger is asked, not the tasks before: a watermark never passes a row that has not been loaded.
+    A backfill leaves the watermark as it is. Afterwards the staged chunks are removed. All arguments are
+    templated.
+
+    :param extraction: what the extract returned, all parts of it (``extract.output``)
+    :param state_conn_id: connection of type ``postgres`` whose schema ``etl_sync`` keeps the watermark
+    """
+
+    template_fields = ("extraction", "state_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"extraction": "json"}
+    ui_color = "#fdebc8"
+
+    def __init__(
+        self,
+        *,
+        extraction: Mapping[str, Any] | Sequence[Mapping[str, Any]] | Any,
+        state_conn_id: str,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.extraction = extraction
+        self.state_conn_id = state_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
+        """Move the watermark.
+
+        :returns: sync key, kind of the run, watermark and its type
+        :raises AirflowFailException: where chunks are missing, or another run moved the watermark
+        """
+        with failing_for_good():
+            extraction, watermark = self._advance()
+        value, cursor_type = (watermark.text, watermark.type) if watermark else (None, None)
+        self.log.info("Advanced %r (%s): watermark %s", extraction.sync_key, extraction.kind, value)
+        return {
+            "sync_key": extraction.sync_key,
+            "kind": extraction.kind,
+            "extraction_id": extraction.extraction_id,
+            "watermark": value,
+            "cursor_type": cursor_type,
+            "rows_extracted": extraction.rows,
+        }
+
+    def _advance(self) -> tuple[Extraction, CursorValue | None]:
+        from airflow_etl_sync.core.model import Extraction
+        from airflow_etl_sync.hooks.connections import postgres_access
+        from airflow_etl_sync.journey.advance import advance
+        from airflow_etl_sync.operators._staging_place import open_staging
+
+        extraction = Extraction.from_xcom(arguments.as_extraction("extraction", self.extraction))
+        state = postgres_access(arguments.as_text("state_conn_id", self.state_conn_id)).engine()
+        return extraction, advance(state, open_staging(extraction.staging_uri), extraction)

@@ -1,0 +1,91 @@
+"""The second step of the chain: upsert staged chunks into a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperator
+
+from airflow_etl_sync.operators import _arguments as arguments
+from airflow_etl_sync.operators._failure import failing_for_good
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow.sdk import Context
+
+    from airflow_etl_sync.core.model import Counts
+
+
+class UpsertLoadOperator(BaseOperator):
+    """Upsert the chunks of an extraction, or of one part of it, into a table, each exactly once.
+
+    Every chunk is merged in one transaction together with its line in the ledger, so a try that follows a
+    failed one skips what is loaded already and the counts stay exact. Returns the counts:
+    ``processed = inserted + updated + skipped + errors``. All arguments are templated.
+
+    :param extraction: what the extract returned: one part, or the list of all parts
+    :param destination_conn_id: connection of type ``postgres`` to load into
+    :param table: the table to load (``schema.table``)
+    :param primary_key: the columns that name a record; by default those of the extraction
+    :param conflict: who wins where a record is there already: ``source_wins``, ``dest_wins``,
+        ``latest_wins`` or ``merge_non_null``
+    :param conflict_field: the column that ``latest_wins`` compares; by default the cursor field
+    :param create_table: create an absent table with the source's types and key
+    :param synced_at_column: a ``timestamptz`` column that the load sets on rows it inserts or changes
+    """
+
+    template_fields = (
+        "extraction", "destination_conn_id", "table", "primary_key", "conflict", "conflict_field", "create_table",
+        "synced_at_column",
+    )  # fmt: skip
+    template_fields_renderers: ClassVar[dict[str, str]] = {"extraction": "json"}
+    ui_color = "#d5ead0"
+
+    def __init__(
+        self,
+        *,
+        extraction: Mapping[str, Any] | Sequence[Mapping[str, Any]] | Any,
+        destination_conn_id: str,
+        table: str,
+        primary_key: str | Sequence[str] | None = None,
+        conflict: str = "source_wins",
+        conflict_field: str | None = None,
+        create_table: bool | str = True,
+        synced_at_column: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.extraction = extraction
+        self.destination_conn_id = destination_conn_id
+        self.table = table
+        self.primary_key = primary_key
+        self.conflict = conflict
+        self.conflict_field = conflict_field
+        self.create_table = create_table
+        self.synced_at_column = synced_at_column
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Upsert the chunks.
+
+        :returns: the counts
+        :raises AirflowFailException: where another try cannot help
+        """
+        with failing_for_good():
+            counts = self._load(context["ti"].try_number)
+        self.log.info("Loaded into %s: %s", self.table, counts)
+        return counts.to_json()
+
+    def _load(self, try_number: int) -> Counts:
+        from airflow_etl_sync.core.model import Extraction
+        from airflow_etl_sync.hooks.connections import postgres_access
+        from airflow_etl_sync.journey.load import load
+        from airflow_etl_sync.operators._journey_terms import load_rules_of, table_of
+        from airflow_etl_sync.operators._staging_place import open_staging
+        from airflow_etl_sync.systems.postgres import PostgresDestination
+
+        extraction = Extraction.from_xcom(arguments.as_extraction("extraction", self.extraction))
+        rules, table = load_rules_of(self), table_of("table", self.table)
+        access = postgres_access(arguments.as_text("destination_conn_id", self.destination_conn_id))
+        staging = open_staging(extraction.staging_uri)
+        return load(PostgresDestination(access, table), staging, extraction, rules, try_number)
