@@ -8,8 +8,7 @@ _INTEGRATION = "ETL sync"
 
 
 def get_provider_info() -> dict[str, Any]:
-    """
-    Give the provider's description in the form of Airflow's ``provider_info.schema.json``.
+    """The provider's description, in the form of Airflow's ``provider_info.schema.json``.
 
     :return: names and modules only; nothing here imports Airflow or a database driver.
     """
@@ -21,7 +20,12 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": _INTEGRATION,
-                "python-modules": [],
+                "python-modules": [
+                    "airflow_etl_sync.operators.advance",
+                    "airflow_etl_sync.operators.extract",
+                    "airflow_etl_sync.operators.load",
+                    "airflow_etl_sync.operators.sync",
+                ],
             }
         ],
     }
