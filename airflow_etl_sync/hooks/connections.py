@@ -9,9 +9,7 @@ from airflow_etl_sync.errors import ConfigurationError
 if TYPE_CHECKING:
     from airflow.providers.postgres.hooks.postgres import PostgresHook
 
-    from airflow_etl_sync.systems.postgres import PostgresAccess
-
-_CONNECT_TIMEOUT_SECONDS = 30
+    from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 
 def postgres_access(conn_id: str) -> PostgresAccess:
@@ -27,7 +25,7 @@ def postgres_access(conn_id: str) -> PostgresAccess:
     """
     from psycopg.conninfo import make_conninfo
 
-    from airflow_etl_sync.systems.postgres import PostgresAccess
+    from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
     return PostgresAccess(make_conninfo(**_libpq_options(conn_id)))
 
@@ -43,7 +41,7 @@ def _libpq_options(conn_id: str) -> dict[str, str]:
     login, password, port = _credentials(hook, connection, extra)
     fields = {"host": connection.host, "port": port, "dbname": connection.schema, "user": login}
     given = {name: str(value) for name, value in (fields | {"password": password}).items() if value}
-    return _defaults() | given | _options(conn_id, extra, hook.ignored_extra_options)
+    return given | _options(conn_id, extra, hook.ignored_extra_options)
 
 
 def _hook(conn_id: str) -> PostgresHook:
@@ -100,11 +98,3 @@ def _option_text(conn_id: str, name: str, value: object) -> str:
     raise ConfigurationError(
         f"The extra {name!r} of the connection {conn_id!r} must be a text or a number, as libpq takes it."
     )
-
-
-def _defaults() -> dict[str, str]:
-    """Keep a host that never answers from holding a worker for ever."""
-    return {
-        "connect_timeout": str(_CONNECT_TIMEOUT_SECONDS),
-        "fallback_application_name": "airflow-etl-sync",
-    }

@@ -51,4 +51,4 @@ def _private_directory() -> str:
         raise ConfigurationError(
             f"The staging directory in AIRFLOW_HOME cannot be used ({error.strerror}): set {SETTING}."
         ) from error
-    return directory.as_uri()
+    return str(directory)

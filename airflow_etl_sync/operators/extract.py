@@ -127,7 +127,7 @@ class IncrementalExtractOperator(BaseOperator):
         from airflow_etl_sync.journey.extract import extract
         from airflow_etl_sync.operators._journey_terms import identity_of, stream_of, window_rules_of
         from airflow_etl_sync.operators._staging_place import open_staging
-        from airflow_etl_sync.systems.postgres import PostgresSource
+        from airflow_etl_sync.systems.postgres.source import PostgresSource
 
         stream, rules = stream_of(self), window_rules_of(self)
         chunk_rows = arguments.as_count("chunk_rows", self.chunk_rows)

@@ -82,7 +82,7 @@ class UpsertLoadOperator(BaseOperator):
         from airflow_etl_sync.journey.load import load
         from airflow_etl_sync.operators._journey_terms import load_rules_of, table_of
         from airflow_etl_sync.operators._staging_place import open_staging
-        from airflow_etl_sync.systems.postgres import PostgresDestination
+        from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 
         extraction = Extraction.from_xcom(arguments.as_extraction("extraction", self.extraction))
         rules, table = load_rules_of(self), table_of("table", self.table)

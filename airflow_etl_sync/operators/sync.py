@@ -131,7 +131,8 @@ class IncrementalSyncOperator(BaseOperator):
             table_of,
             window_rules_of,
         )
-        from airflow_etl_sync.systems.postgres import PostgresDestination, PostgresSource
+        from airflow_etl_sync.systems.postgres.destination import PostgresDestination
+        from airflow_etl_sync.systems.postgres.source import PostgresSource
 
         stream, window_rules, load_rules = stream_of(self), window_rules_of(self), load_rules_of(self)
         table, chunk_rows = table_of("destination_table", self.destination_table), self.chunk_rows

@@ -1,0 +1,58 @@
+"""Syncs whose every argument comes from the run's configuration, so that Jinja turns all of them into text."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG
+
+from airflow_etl_sync import IncrementalSyncOperator, incremental_sync
+
+ARGUMENTS: dict[str, Any] = {
+    "source_conn_id": "shop_db",
+    "destination_conn_id": "warehouse",
+    "sync_key": "templated",
+    "cursor_field": "updated_at",
+    "destination_table": "public.copy",
+    "table": "",
+    "sql": "",
+    "primary_key": [],
+    "columns": "",
+    "where": None,
+    "lag": "0:00:00",
+    "initial_value": None,
+    "on_cursor_null": "include",
+    "range_start": None,
+    "range_end": None,
+    "full_refresh": False,
+    "conflict": "source_wins",
+    "conflict_field": None,
+    "create_table": True,
+    "synced_at_column": None,
+    "chunk_rows": 100,
+}
+TEMPLATES: dict[str, Any] = {name: "{{ params." + name + " }}" for name in ARGUMENTS}
+
+
+def note_error(context: Any) -> None:
+    """Write down what a task failed with, where the test looks for it."""
+    with Path(os.environ["ETL_SYNC_TEST_ERRORS"]).open("a", encoding="utf-8") as notes:
+        notes.write(f"{context['ti'].task_id}: {context['exception']}\n")
+
+
+DEFAULTS: dict[str, Any] = {
+    "retries": 1,
+    "retry_delay": timedelta(0),
+    "retry_exponential_backoff": False,
+    "on_failure_callback": note_error,
+    "on_retry_callback": note_error,
+}
+
+with DAG("templated_chain", schedule=None, params=ARGUMENTS, default_args=DEFAULTS):
+    incremental_sync(group_id="chain", load_parts="{{ 2 + 1 }}", **TEMPLATES)
+
+with DAG("templated_one_task", schedule=None, params=ARGUMENTS, default_args=DEFAULTS):
+    IncrementalSyncOperator(task_id="sync", **TEMPLATES)

@@ -1,0 +1,89 @@
+"""Every template is read by Airflow without an error, has the tasks it promises, and is cheap to read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.dags.conftest import TEMPLATES
+
+CHAIN = ["orders.advance", "orders.extract", "orders.load"]
+EXPECTED = {
+    "orders_hourly": {"schedule": "@hourly", "tasks": CHAIN},
+    "users_every_15_minutes": {"schedule": "*/15 * * * *", "tasks": ["sync_users"]},
+    "full_sync_nightly": {"schedule": "0 2 * * *", "tasks": CHAIN},
+    "backfill": {"schedule": None, "tasks": CHAIN},
+}
+
+DESCRIBE = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+before = set(sys.modules)
+bag = DagBag(dag_folder=sys.argv[1])
+describe = lambda dag: {
+    "schedule": dag.schedule,
+    "tasks": sorted(dag.task_ids),
+    "catchup": dag.catchup,
+    "max_active_runs": dag.max_active_runs,
+    "doc_md": dag.doc_md or "",
+    "sql": next((task.sql for task in dag.tasks if getattr(task, "sql", None)), None),
+    "retries": sorted({task.retries for task in dag.tasks}),
+    "retry_seconds": sorted({task.retry_delay.total_seconds() for task in dag.tasks}),
+    "backoff": sorted({bool(task.retry_exponential_backoff) for task in dag.tasks}),
+}
+result = {
+    "errors": bag.import_errors,
+    "dags": {dag_id: describe(dag) for dag_id, dag in bag.dags.items()},
+    "modules": sorted(set(sys.modules) - before),
+}
+print("RESULT" + json.dumps(result))
+"""
+
+
+@pytest.fixture(scope="module")
+def parsed(airflow_environment: dict[str, str]) -> dict[str, Any]:
+    command = [sys.executable, "-c", DESCRIBE, str(TEMPLATES)]
+    done = subprocess.run(command, env=airflow_environment, check=True, stdout=subprocess.PIPE, text=True, timeout=120)
+    result: dict[str, Any] = json.loads(done.stdout.partition("RESULT")[2])
+    return result
+
+
+def test_templates_import_without_error(parsed: dict[str, Any]) -> None:
+    assert parsed["errors"] == {}
+
+
+def test_templates_are_the_ones_promised(parsed: dict[str, Any]) -> None:
+    dags = parsed["dags"]
+    assert {name: {key: dag[key] for key in ("schedule", "tasks")} for name, dag in dags.items()} == EXPECTED
+
+
+@pytest.mark.parametrize("dag_id", sorted(EXPECTED))
+def test_template_is_careful(parsed: dict[str, Any], dag_id: str) -> None:
+    dags = parsed["dags"]
+    dag = dags[dag_id]
+    assert dag["catchup"] is False
+    assert dag["max_active_runs"] == 1
+    assert dag["retries"] == [3]
+    assert dag["retry_seconds"] == [30.0]
+    assert "Teaches: **" in dag["doc_md"]
+
+
+def test_chains_wait_longer_after_each_try(parsed: dict[str, Any]) -> None:
+    dags = parsed["dags"]
+    assert dags["orders_hourly"]["backoff"] == [True]
+
+
+@pytest.mark.parametrize("library", ["pyarrow", "adbc_driver_manager", "adbc_driver_postgresql", "psycopg"])
+def test_reading_templates_loads_no_heavy_library(parsed: dict[str, Any], library: str) -> None:
+    modules = parsed["modules"]
+    assert library not in modules
+
+
+def test_query_is_found_beside_its_dag(parsed: dict[str, Any]) -> None:
+    """So it also is where the wheel puts both: Airflow replaces the name of a file by its text on reading."""
+    dags = parsed["dags"]
+    assert dags["orders_hourly"]["sql"].startswith("SELECT")

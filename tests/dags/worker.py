@@ -1,0 +1,57 @@
+"""One process with Airflow in it, which runs DAGs on request: importing Airflow takes longer than a run.
+
+Every line of its input is a request in JSON, every line of its output the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    """Answer requests until the input ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what Airflow prints is not an answer
+    dags = _load_dags()
+    for line in sys.stdin:
+        answers.write(json.dumps(_run(dags, json.loads(line))) + "\n")
+        answers.flush()
+
+
+def _load_dags() -> dict[str, Any]:
+    from airflow.dag_processing.dagbag import DagBag
+
+    dags: dict[str, Any] = {}
+    for folder in json.loads(os.environ["ETL_SYNC_TEST_FOLDERS"]):
+        bag = DagBag(dag_folder=folder, bundle_path=Path(folder))
+        if bag.import_errors:
+            raise RuntimeError(str(bag.import_errors))
+        dags |= bag.dags
+    return dags
+
+
+def _run(dags: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
+    os.environ.update(request["environment"])
+    run = dags[request["dag_id"]].test(run_conf=request["conf"])
+    tasks = sorted(run.get_task_instances(), key=lambda task: (task.task_id, task.map_index))
+    return {
+        "state": str(run.state),
+        "tasks": [
+            {
+                "task_id": task.task_id,
+                "map_index": task.map_index,
+                "state": str(task.state),
+                "try_number": task.try_number,
+                "result": task.xcom_pull(task_ids=task.task_id, map_indexes=task.map_index),
+            }
+            for task in tasks
+        ],
+    }
+
+
+if __name__ == "__main__":
+    main()
