@@ -15,16 +15,23 @@ import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import psycopg
-from psycopg import conninfo, sql
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from airflow_etl_sync.demo.signals import uninterrupted
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 HOST = "127.0.0.1"
 SUPERUSER = "postgres"
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
+LOG_LINES = 20
 START_ATTEMPTS = 3
 FOLDERS = {16: "pginstall", 18: "pginstall18"}  # of the package, by major version
 
@@ -53,12 +60,10 @@ class Databases:
 
     admin: str
 
-    def create_database(self, name: str, *, template: str | None = None) -> str:
+    def create_database(self, name: str, *, template: str = "template1") -> str:
         """Make an empty database (or a copy of ``template``) and return its URI."""
-        statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
-        if template is not None:
-            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
-        self._execute(statement)
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        self._execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
         return self.uri(name)
 
     def drop_database(self, name: str) -> None:
@@ -69,9 +74,9 @@ class Databases:
         """Return the conninfo of another database of the same server."""
         if self.admin.startswith(("postgresql://", "postgres://")):
             return _with_database(self.admin, name)
-        return conninfo.make_conninfo(self.admin, dbname=name)
+        return make_conninfo(self.admin, dbname=name)
 
-    def _execute(self, statement: sql.Composable) -> None:
+    def _execute(self, statement: sql.Composed) -> None:
         with psycopg.connect(self.admin, autocommit=True) as connection:
             connection.execute(statement)
 
@@ -124,32 +129,32 @@ class EmbeddedPostgres:
         """
         atexit.register(self.stop)
         try:
-            self._directory = Path(tempfile.mkdtemp(prefix="etl-sync-postgres-"))
-            installation = _installation(self._version, self._directory)
-            self._initialise(installation)
-            self._start_on_free_port(installation)
+            directory = self._directory = Path(tempfile.mkdtemp(prefix="etl-sync-postgres-"))
+            installation = _installation(self._version, directory)
+            self._initialise(installation, directory)
+            self._start_on_free_port(installation, directory)
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
         """Stop the server and remove its data; does nothing when called again."""
-        process, self._process = self._process, None
-        if process is not None:
-            _stop_process(process)
-        directory, self._directory = self._directory, None
-        if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)
-        atexit.unregister(self.stop)
+        with uninterrupted():
+            process, self._process = self._process, None
+            if process is not None:
+                _stop_process(process)
+            directory, self._directory = self._directory, None
+            if directory is not None:
+                shutil.rmtree(directory, ignore_errors=True)
+            atexit.unregister(self.stop)
 
-    def _initialise(self, installation: Path) -> None:
-        assert self._directory is not None
-        password_file = self._directory / "password"
+    def _initialise(self, installation: Path, directory: Path) -> None:
+        password_file = directory / "password"
         password_file.touch(mode=0o600)
         password_file.write_text(self._password)
-        data = self._directory / "data"
+        data = directory / "data"
         data.mkdir(mode=0o700)
-        _give_to_server(self._directory, data, password_file)
+        _give_to_server(directory, data, password_file)
         completed = subprocess.run(
             [
                 str(installation / "bin" / "initdb"),
@@ -162,6 +167,7 @@ class EmbeddedPostgres:
                 "--no-sync",
                 "--no-instructions",
             ],
+            check=False,
             capture_output=True,
             **_as_server(installation),
         )
@@ -169,48 +175,46 @@ class EmbeddedPostgres:
         if completed.returncode:
             raise PostgresStartError(f"initdb failed: {completed.stderr.decode(errors='replace').strip()}")
 
-    def _start_on_free_port(self, installation: Path) -> None:
-        for attempt in range(START_ATTEMPTS):
+    def _start_on_free_port(self, installation: Path, directory: Path) -> None:
+        log = directory / "postgres.log"
+        for _ in range(START_ATTEMPTS):  # someone else may take the port first
             self._port = free_port()
-            self._process = self._launch(installation)
-            try:
-                return self._wait_until_ready(self._process)
-            except PostgresStartError:
-                if attempt + 1 == START_ATTEMPTS:
-                    raise
-                _stop_process(self._process)  # most likely someone else took the port first
+            self._process = self._launch(installation, directory / "data", log)
+            if self._is_ready(self._process):
+                return
+            _stop_process(self._process)
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        raise PostgresStartError(f"PostgreSQL did not start; its log ends with:\n{tail}")
 
-    def _launch(self, installation: Path) -> subprocess.Popen[bytes]:
-        assert self._directory is not None
+    def _launch(self, installation: Path, data: Path, log: Path) -> subprocess.Popen[bytes]:
         settings = self._settings | {"port": str(self._port)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        with self._log.open("ab") as log:
+        with log.open("ab") as output:
             return subprocess.Popen(
-                [str(installation / "bin" / "postgres"), "-D", str(self._directory / "data"), *options],
+                [str(installation / "bin" / "postgres"), "-D", str(data), *options],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,  # Ctrl-C in a terminal stops its users first, then the server
                 **_as_server(installation),
             )
 
-    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+    def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        """Wait until the server answers or has given up."""
         deadline = time.monotonic() + START_SECONDS
         while process.poll() is None and time.monotonic() < deadline:
-            try:
-                psycopg.connect(self.databases.admin, connect_timeout=5).close()
-                return
-            except psycopg.OperationalError:
-                time.sleep(0.05)
-        raise PostgresStartError(f"PostgreSQL did not start; its log ends with:\n{self._log_tail()}")
+            if _answers(self.databases.admin):
+                return True
+            time.sleep(0.05)
+        return False
 
-    @property
-    def _log(self) -> Path:
-        assert self._directory is not None
-        return self._directory / "postgres.log"
 
-    def _log_tail(self, lines: int = 20) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+def _answers(conninfo: str) -> bool:
+    try:
+        psycopg.connect(conninfo, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def free_port() -> int:
@@ -300,6 +304,5 @@ def _stop_process(process: subprocess.Popen[bytes]) -> None:
         process.send_signal(number)
         try:
             process.wait(STOP_SECONDS)
-            return
         except subprocess.TimeoutExpired:
             continue

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from airflow_etl_sync.demo.postgres import EmbeddedPostgres, PostgresStartError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def is_running(pid: int) -> bool:
@@ -19,16 +22,25 @@ def is_running(pid: int) -> bool:
     return True
 
 
-def test_serves_logical_decoding_and_vanishes_on_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serves_logical_decoding() -> None:
+    with EmbeddedPostgres() as postgres, psycopg.connect(postgres.create_database("Shop & co")) as connection:
+        row = connection.execute("SELECT current_database(), current_setting('wal_level')").fetchone()
+    assert row == ("Shop & co", "logical")
+
+
+def test_leaves_nothing_behind_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", _open_directory(tmp_path))
-    with pytest.raises(ZeroDivisionError), EmbeddedPostgres() as postgres:
-        pid = postgres.pid
-        uri = postgres.create_database("Shop & co")
-        with psycopg.connect(uri) as connection:
-            row = connection.execute("SELECT current_database(), current_setting('wal_level')").fetchone()
-        assert row == ("Shop & co", "logical")
-        raise ZeroDivisionError
-    assert pid is not None and not is_running(pid)
+    postgres = EmbeddedPostgres()
+
+    def fail() -> None:
+        with postgres:
+            pids.append(postgres.pid or 0)
+            raise ZeroDivisionError
+
+    pids: list[int] = []
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not is_running(pids[0])
     assert list((tmp_path / "open").iterdir()) == []
 
 
@@ -63,7 +75,8 @@ def test_runs_from_a_copy_when_the_installation_is_private(monkeypatch: pytest.M
     monkeypatch.setattr("airflow_etl_sync.demo.postgres._is_open_to_all", lambda _: False)
     with EmbeddedPostgres() as postgres, psycopg.connect(postgres.databases.admin) as connection:
         folder = connection.execute("SELECT setting FROM pg_config WHERE name = 'BINDIR'").fetchone()
-        assert folder is not None and "/copy/" in folder[0]
+        assert folder is not None
+        assert "/copy/" in folder[0]
 
 
 @pytest.mark.parametrize("version", [16, 18])

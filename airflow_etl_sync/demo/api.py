@@ -1,0 +1,93 @@
+"""The few calls of Airflow's REST API that the demonstration needs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+POLL_SECONDS = 0.5
+DAG_SECONDS = 90.0
+RUN_SECONDS = 1800.0
+
+
+class RunFailedError(RuntimeError):
+    """A DAG run did not succeed."""
+
+    def __init__(self, dag_id: str, run_id: str, state: str) -> None:
+        super().__init__(f"The run {run_id} of the DAG {dag_id} ended as {state}.")
+        self.dag_id = dag_id
+        self.run_id = run_id
+
+
+@dataclass(frozen=True, slots=True)
+class AirflowApi:
+    """A logged-in client of one Airflow."""
+
+    client: httpx.Client
+
+    @classmethod
+    def log_in(cls, address: str, username: str, password: str) -> AirflowApi:
+        """Return a client that holds a token of this user."""
+        login = {"username": username, "password": password}
+        answer = httpx.post(f"{address}/auth/token", json=login, timeout=30)
+        answer.raise_for_status()
+        token = answer.json()["access_token"]
+        return cls(httpx.Client(base_url=f"{address}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=30))
+
+    def unpause(self, dag_id: str) -> None:
+        """Let a DAG run, as soon as Airflow has read its file.
+
+        :raises TimeoutError: naming the import errors that Airflow reports.
+        """
+        deadline = time.monotonic() + DAG_SECONDS
+        while time.monotonic() < deadline:
+            answer = self.client.patch(f"/dags/{dag_id}", json={"is_paused": False})
+            if answer.status_code != httpx.codes.NOT_FOUND:
+                answer.raise_for_status()
+                return
+            time.sleep(POLL_SECONDS)
+        raise TimeoutError(f"Airflow does not know the DAG {dag_id}. {self._import_errors()}")
+
+    def trigger(self, dag_id: str) -> str:
+        """Start a run now and return its id."""
+        run = self._json("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None})
+        return str(run["dag_run_id"])
+
+    def wait_for_run(self, dag_id: str, run_id: str, progress: Callable[[str], None]) -> None:
+        """Wait until a run has succeeded.
+
+        :param progress: told which tasks are in which state.
+        :raises RunFailedError: when the run ends otherwise or takes too long.
+        """
+        deadline = time.monotonic() + RUN_SECONDS
+        state = "queued"
+        while time.monotonic() < deadline:
+            state = str(self._json("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
+            if state == "success":
+                return
+            if state == "failed":
+                break
+            progress(self._task_states(dag_id, run_id))
+            time.sleep(POLL_SECONDS)
+        raise RunFailedError(dag_id, run_id, state)
+
+    def _task_states(self, dag_id: str, run_id: str) -> str:
+        instances = self._json("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        started = [instance for instance in instances if instance["state"] not in (None, "success")]
+        return ", ".join(f"{instance['task_id']} {instance['state']}" for instance in started) or "scheduling"
+
+    def _import_errors(self) -> str:
+        errors = self._json("GET", "/importErrors")["import_errors"]
+        return " ".join(f"{error['filename']}: {error['stack_trace']}" for error in errors)
+
+    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        answer = self.client.request(method, path, **options)
+        answer.raise_for_status()
+        body: dict[str, Any] = answer.json()
+        return body
