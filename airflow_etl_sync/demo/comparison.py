@@ -64,7 +64,7 @@ def compare(
     :param key: integer column that is unique on both sides.
     :param leave_out: column that is not compared (the time of loading).
     """
-    query = sql.SQL("SELECT * FROM ({}) AS source").format(sql.SQL(source_query))
+    query = sql.SQL("SELECT * FROM ({}\n) AS source").format(sql.SQL(source_query))
     table = sql.SQL("SELECT * FROM {}").format(sql.Identifier(*destination_table))
     with _session(source) as left, _session(destination) as right:
         columns = [name for name in _column_names(left, query) if name != leave_out]
@@ -141,7 +141,7 @@ def _column_names(connection: psycopg.Connection, query: sql.Composable) -> list
 
 def _rows(connection: psycopg.Connection, query: sql.Composable, key: str, columns: Sequence[str]) -> Iterator[Row]:
     values = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in columns)
-    statement = sql.SQL("SELECT {key}, {values} FROM ({query}) AS compared ORDER BY {key}").format(
+    statement = sql.SQL("SELECT compared.{key}, {values} FROM ({query}) AS compared ORDER BY compared.{key}").format(
         key=sql.Identifier(key), values=values, query=query
     )
     with connection.cursor(name="compared") as cursor:
