@@ -25,9 +25,7 @@ class EtlSyncError(Exception):
 
     retryable_by_default = False
 
-    def __init__(
-        self, message: str, *, is_retryable: bool | None = None, sqlstate: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, is_retryable: bool | None = None, sqlstate: str | None = None) -> None:
         super().__init__(message)
         self.is_retryable = self.retryable_by_default if is_retryable is None else is_retryable
         self.sqlstate = sqlstate
@@ -67,7 +65,7 @@ _SCHEMA_AT_FAULT = ("42P01", "42703", "42804", "42846", "3F000", "42P10")
 
 
 @contextmanager
-def explaining(kind: type[SourceError] | type[DestinationError], doing: str) -> Iterator[None]:
+def explaining(kind: type[SourceError | DestinationError], doing: str) -> Iterator[None]:
     """Turn a driver's error inside the block into one of this package's, by its SQLSTATE.
 
     Classes 22 and 23 are the row's fault, 08, 40, 53, 55, 57 and 58 pass with time, everything else
@@ -96,17 +94,19 @@ def sqlstate_of(error: BaseException) -> str | None:
 
 
 def _is_driver_error(error: BaseException) -> bool:
-    return any(base.__name__ == "DatabaseError" or base.__name__ == "SQLAlchemyError"
-               for base in type(error).__mro__)
+    return any(base.__name__ in {"DatabaseError", "SQLAlchemyError"} for base in type(error).__mro__)
 
 
 def _classified(
-    kind: type[SourceError] | type[DestinationError], message: str, sqlstate: str | None, error: BaseException
+    kind: type[SourceError | DestinationError], message: str, sqlstate: str | None, error: BaseException
 ) -> EtlSyncError:
     code = sqlstate or ""
     if code.startswith(_ROW_AT_FAULT):
-        return DataError(f"SQLSTATE {code}: {message.partition(':')[0]}; a row breaks a rule of its table, "
-                         "see the server's log for which", sqlstate=sqlstate)
+        return DataError(
+            f"SQLSTATE {code}: {message.partition(':')[0]}; a row breaks a rule of its table, "
+            "see the server's log for which",
+            sqlstate=sqlstate,
+        )
     if code in _SCHEMA_AT_FAULT:
         return SchemaError(message, sqlstate=sqlstate)
     if code.startswith(_TRY_AGAIN) or (not code and not _is_wrong_login(error)):
@@ -115,10 +115,13 @@ def _classified(
 
 
 def _is_wrong_login(error: BaseException) -> bool:
-    """libpq gives no SQLSTATE for a refused login, only the server's text."""
+    """Libpq gives no SQLSTATE for a refused login, only the server's text."""
     text = str(error)
-    return "authentication failed" in text or ("database" in text and "does not exist" in text) or (
-        "role" in text and "does not exist" in text)
+    return (
+        "authentication failed" in text
+        or ("database" in text and "does not exist" in text)
+        or ("role" in text and "does not exist" in text)
+    )
 
 
 def _first_line(error: BaseException) -> str:

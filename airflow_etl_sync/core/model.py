@@ -36,9 +36,7 @@ class TableName:
         """
         parts = _name_parts(text.strip())
         if parts is None or not all(parts) or len(parts) > 2 or "\0" in text:
-            raise ConfigurationError(
-                f"{text!r} is not a table name: write table, schema.table or \"schema\".\"table\"."
-            )
+            raise ConfigurationError(f'{text!r} is not a table name: write table, schema.table or "schema"."table".')
         return cls(parts[-1], parts[0] if len(parts) == 2 else None)
 
     def __str__(self) -> str:

@@ -37,9 +37,7 @@ def read_checkpoint(connection: Connection, extraction_id: str) -> Checkpoint:
     return Checkpoint(tuple(Chunk(row.number, row.rows, row.bytes) for row in rows), rows[-1].resume_after)
 
 
-def record_extracted(
-    connection: Connection, extraction_id: str, chunk: Chunk, resume_after: dict[str, Any]
-) -> None:
+def record_extracted(connection: Connection, extraction_id: str, chunk: Chunk, resume_after: dict[str, Any]) -> None:
     """Note that a chunk is complete, and where reading goes on after it."""
     connection.execute(
         insert(extracted_chunk).values(extraction_id=extraction_id, resume_after=resume_after, **asdict(chunk))

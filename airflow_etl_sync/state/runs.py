@@ -131,9 +131,7 @@ def mark_resumed(connection: Connection, extraction_id: str) -> None:
 
 def mark_extracted(connection: Connection, extraction_id: str, rows: int) -> None:
     """Note that everything in the window is staged."""
-    _set(
-        connection, extraction_id, status="extracted", rows_extracted=rows, extracted_at=datetime.now(timezone.utc)
-    )
+    _set(connection, extraction_id, status="extracted", rows_extracted=rows, extracted_at=datetime.now(timezone.utc))
 
 
 def mark_done(connection: Connection, extraction_id: str, counts: Counts) -> None:

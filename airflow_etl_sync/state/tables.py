@@ -81,7 +81,7 @@ sync_run = Table(
 extracted_chunk = Table(
     "extracted_chunk",
     metadata,
-    Column("extraction_id", ForeignKey(sync_run.c.extraction_id), primary_key=True),
+    Column("extraction_id", String(32), ForeignKey(sync_run.c.extraction_id), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("rows", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
@@ -91,7 +91,7 @@ extracted_chunk = Table(
 loaded_chunk = Table(
     "loaded_chunk",
     metadata,
-    Column("extraction_id", ForeignKey(sync_run.c.extraction_id), primary_key=True),
+    Column("extraction_id", String(32), ForeignKey(sync_run.c.extraction_id), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("target", String(250), primary_key=True),
     Column("inserted", BigInteger, nullable=False),
@@ -139,7 +139,7 @@ def _migrate(connection: Connection) -> None:
         connection,
         opts={
             "version_table_schema": SCHEMA,
-            "fn": lambda revision, _context: script._upgrade_revs("head", revision),
+            "fn": lambda revision, _context: script._upgrade_revs("head", revision),  # noqa: SLF001 - what alembic's own command calls
         },
     )
     try:

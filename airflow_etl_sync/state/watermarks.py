@@ -16,7 +16,9 @@ from airflow_etl_sync.state.tables import watermark
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """:param cursor: the ``low`` of the next window; None before the first run
+    """Where a sync stands.
+
+    :param cursor: the ``low`` of the next window; None before the first run
     :param version: grows with every change, so that a change in between is seen; 0 before the first
     :param fences: for integer and text cursors, the maxima that still wait for transactions to end
     """

@@ -58,7 +58,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "extracted_chunk",
-        sa.Column("extraction_id", sa.ForeignKey(f"{SCHEMA}.sync_run.extraction_id"), primary_key=True),
+        sa.Column("extraction_id", sa.String(32), sa.ForeignKey(f"{SCHEMA}.sync_run.extraction_id"), primary_key=True),
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("rows", sa.BigInteger, nullable=False),
         sa.Column("bytes", sa.BigInteger, nullable=False),
@@ -67,7 +67,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "loaded_chunk",
-        sa.Column("extraction_id", sa.ForeignKey(f"{SCHEMA}.sync_run.extraction_id"), primary_key=True),
+        sa.Column("extraction_id", sa.String(32), sa.ForeignKey(f"{SCHEMA}.sync_run.extraction_id"), primary_key=True),
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("target", sa.String(250), primary_key=True),
         *_counts(),

@@ -1,0 +1,131 @@
+"""Chunks at rest: zstd Parquet objects below a root on local disk or object storage."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow_etl_sync.core.model import Chunk, Extraction
+from airflow_etl_sync.errors import SourceError, StateError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+BATCH_ROWS = 16_384
+_ROW_GROUP_ROWS = 65_536
+
+
+class Staging:
+    """Where chunks are put between extract and load.
+
+    Names carry the extraction's id and the chunk's number only. Directories are private to the user
+    where the storage knows users.
+
+    :param root: a directory or a prefix of a bucket: a ``pathlib.Path``, or Airflow's ``ObjectStoragePath``
+    """
+
+    def __init__(self, root: Any) -> None:
+        self._root = root
+
+    @property
+    def uri(self) -> str:
+        """Where the root is, as it is written into extractions."""
+        return str(self._root)
+
+    @property
+    def host(self) -> str:
+        """The machine a local root is on."""
+        return socket.gethostname()
+
+    def write(self, extraction_id: str, number: int, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Chunk:
+        """Write one chunk; an object of the same name, left by a killed try, is replaced.
+
+        :raises SourceError: (retryable) where the storage is full or unreachable
+        """
+        import pyarrow.parquet as pq
+
+        directory = self._directory(extraction_id)
+        path = directory / _name(number)
+        rows = 0
+        with _explained(f"write chunk {number} below {self.uri}"):
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (
+            _explained(f"write chunk {number} below {self.uri}"),
+            path.open("wb") as sink,
+            pq.ParquetWriter(sink, schema, compression="zstd", compression_level=1) as writer,
+        ):
+            for batch in filter(len, batches):
+                rows += batch.num_rows
+                writer.write_batch(batch, row_group_size=_ROW_GROUP_ROWS)
+        return Chunk(number, rows, int(path.stat().st_size))
+
+    @contextmanager
+    def open(self, extraction: Extraction, chunk: Chunk) -> Iterator[pq.ParquetFile]:
+        """Open a chunk, after checking that it is there and whole.
+
+        :raises StateError: where it is not; the message tells what to do
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self._directory(extraction.extraction_id) / _name(chunk.number)
+        if not path.exists():
+            raise StateError(self._missing(extraction, chunk))
+        if path.stat().st_size != chunk.bytes:
+            raise StateError(
+                f"Chunk {chunk.number} of the extraction below {self.uri} is cut short: clear the extract task too."
+            )
+        with path.open("rb") as source:
+            try:
+                file = pq.ParquetFile(source, pre_buffer=False)
+            except pa.ArrowInvalid:
+                raise StateError(
+                    f"Chunk {chunk.number} of the extraction below {self.uri} is damaged: clear the extract task too."
+                ) from None
+            with file:
+                yield file
+
+    def remove(self, extraction_id: str) -> None:
+        """Remove all chunks of an extraction; none may be left to remove."""
+        directory = self._directory(extraction_id)
+        if not directory.exists():
+            return
+        for path in list(directory.iterdir()):
+            path.unlink(missing_ok=True)
+        if directory.exists():  # object storage has no directories of its own
+            directory.rmdir()
+
+    def _directory(self, extraction_id: str) -> Any:
+        if not extraction_id.isalnum():
+            raise StateError("The extraction's id is not one that this package gives: pass extract.output as it is.")
+        return self._root / extraction_id
+
+    def _missing(self, extraction: Extraction, chunk: Chunk) -> str:
+        if extraction.host != self.host and "://" not in self.uri:
+            return (
+                f"Chunk {chunk.number} was staged on {extraction.host} below {self.uri}, which this machine does not "
+                "have: set staging_uri to object storage that all workers reach."
+            )
+        return f"Chunk {chunk.number} of the extraction is gone from {self.uri}: clear the extract task too."
+
+
+def read_batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """The batches of an open chunk, a row group at a time: memory stays flat."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(BATCH_ROWS, row_groups=[group], use_threads=False)
+
+
+def _name(number: int) -> str:
+    return f"{number:06d}.parquet"
+
+
+@contextmanager
+def _explained(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(f"Could not {doing}: {error.strerror or type(error).__name__}.") from error

@@ -1,0 +1,82 @@
+"""The watermark's step, taken only when everything is loaded."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine
+
+from airflow_etl_sync.core.model import Counts, CursorValue, Extraction
+from airflow_etl_sync.core.staging import Staging
+from airflow_etl_sync.errors import DestinationError, StateError, explaining
+from airflow_etl_sync.state import ledger, runs, tables, watermarks
+from airflow_etl_sync.state.runs import Run
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """What closing a run came to.
+
+    :param watermark: where the next window of the sync begins; None before there is any
+    :param counts: what became of the run's rows, over all its loads
+    """
+
+    watermark: CursorValue | None
+    counts: Counts
+
+
+def advance(state: Engine, staging: Staging, extraction: Extraction) -> Advanced:
+    """Move the watermark to the window's high, then remove the staged chunks.
+
+    Running it again changes nothing. A backfill leaves the watermark as it is.
+
+    :raises StateError: where a chunk is not loaded, or the watermark was moved by somebody else
+    """
+    advanced = finish(state, extraction.extraction_id)
+    staging.remove(extraction.extraction_id)
+    return advanced
+
+
+def finish(state: Engine, extraction_id: str) -> Advanced:
+    """Move the watermark and close the run, in one transaction.
+
+    :raises StateError: as :func:`advance`
+    """
+    tables.ensure(state)
+    with explaining(DestinationError, "advance the watermark"), state.begin() as connection:
+        run = runs.get(connection, extraction_id)
+        if run.status != "done":
+            _close(connection, run)
+        counts = _counts(connection, run)
+        watermark = watermarks.read(connection, run.sync_key).cursor
+    log.info("Watermark of %s: %s; %s", run.sync_key, watermark.text if watermark else "none", counts)
+    return Advanced(watermark, counts)
+
+
+def _close(connection: Connection, run: Run) -> None:
+    _refuse_unloaded(connection, run)
+    if run.kind != "backfill":
+        watermarks.compare_and_set(connection, run.sync_key, run.watermark_version, run.window.high, run.fences)
+    runs.mark_done(connection, run.extraction_id, _counts(connection, run))
+
+
+def _refuse_unloaded(connection: Connection, run: Run) -> None:
+    if run.status != "extracted":
+        raise StateError(f"The extraction of {run.sync_key!r} is {run.status}, so the watermark stays where it is.")
+    wanted = {chunk.number for chunk in ledger.read_checkpoint(connection, run.extraction_id).chunks}
+    loads = ledger.loaded(connection, run.extraction_id) or {"its destination": {}}
+    for target, chunks in loads.items():
+        missing = wanted - set(chunks)
+        if missing:
+            raise StateError(
+                f"{len(missing)} of {len(wanted)} chunks of {run.sync_key!r} are not loaded into {target}: the "
+                "watermark stays where it is. Clear the load task."
+            )
+
+
+def _counts(connection: Connection, run: Run) -> Counts:
+    loads = ledger.loaded(connection, run.extraction_id)
+    return sum((counts for chunks in loads.values() for counts in chunks.values()), Counts())

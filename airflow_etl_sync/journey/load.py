@@ -1,0 +1,108 @@
+"""Staged chunks → the destination table, each chunk exactly once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+from airflow_etl_sync.core.model import Chunk, Counts, Extraction, LoadRules
+from airflow_etl_sync.core.staging import Staging, read_batches
+from airflow_etl_sync.errors import DestinationError, explaining
+from airflow_etl_sync.state import ledger, runs, tables
+from airflow_etl_sync.systems.base import Destination, MergeKeys, StagedChunk
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+log = logging.getLogger(__name__)
+
+
+def load(
+    destination: Destination,
+    staging: Staging,
+    extraction: Extraction,
+    rules: LoadRules,
+    try_number: int = 1,
+) -> Counts:
+    """Load the chunks of an extraction, or of one of its parts, in their order.
+
+    A chunk that the ledger has is not loaded again, so a retry goes on after the last one that was committed,
+    and the counts returned are those of all chunks, whichever try loaded them.
+
+    :param try_number: tells the staging tables of a retry from those of a try that may still be dying
+    :raises EtlSyncError: see :mod:`airflow_etl_sync.errors`; chunks that were committed stay
+    """
+    began = time.monotonic()
+    tables.ensure(destination.engine)
+    done = _loaded(destination, extraction)
+    keys = MergeKeys(extraction.primary_key, extraction.cursor_field)
+    for chunk in extraction.chunks:
+        if chunk.number not in done:
+            _load_chunk(destination, staging, extraction, chunk, keys, rules, try_number)
+    after = _loaded(destination, extraction)
+    counts = sum((after[chunk.number] for chunk in extraction.chunks), Counts())
+    seconds = time.monotonic() - began
+    log.info("Loaded %s into %s: %s, %.1f s", extraction.sync_key, destination.target, counts, seconds)
+    return counts
+
+
+def _loaded(destination: Destination, extraction: Extraction) -> dict[int, Counts]:
+    with explaining(DestinationError, "read the ledger"), destination.engine.begin() as connection:
+        runs.get(connection, extraction.extraction_id)
+        return ledger.loaded(connection, extraction.extraction_id).get(destination.target, {})
+
+
+def _load_chunk(
+    destination: Destination,
+    staging: Staging,
+    extraction: Extraction,
+    chunk: Chunk,
+    keys: MergeKeys,
+    rules: LoadRules,
+    try_number: int,
+) -> None:
+    with staging.open(extraction, chunk) as file:
+        staged = stage(
+            destination, extraction.extraction_id, chunk.number, try_number, file.schema_arrow, read_batches(file)
+        )
+    with explaining(DestinationError, f"load chunk {chunk.number}"), destination.engine.begin() as connection:
+        merge_once(destination, connection, extraction.extraction_id, chunk, staged, keys, rules)
+
+
+def stage(
+    destination: Destination,
+    extraction_id: str,
+    number: int,
+    try_number: int,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+) -> StagedChunk:
+    """Stage a chunk under a name of its own: no other chunk and no other try has it."""
+    return destination.stage(f"stage_{extraction_id}_{number}_{try_number}", schema, batches)
+
+
+def merge_once(
+    destination: Destination,
+    connection: Connection,
+    extraction_id: str,
+    chunk: Chunk,
+    staged: StagedChunk,
+    keys: MergeKeys,
+    rules: LoadRules,
+) -> Counts | None:
+    """Merge a staged chunk and note it in the ledger, in the caller's transaction.
+
+    :returns: its counts, or None where another try has loaded it in the meantime
+    """
+    if not ledger.claim(connection, extraction_id, chunk.number, destination.target):
+        return None
+    counts = destination.merge(connection, staged, chunk.rows, keys, rules)
+    if counts.processed != chunk.rows:
+        raise AssertionError(f"counts of chunk {chunk.number} do not add up: {counts} of {chunk.rows} rows")
+    ledger.record_loaded(connection, extraction_id, chunk.number, destination.target, counts)
+    log.info("Merged chunk %d: %s", chunk.number, counts)
+    return counts

@@ -1,0 +1,86 @@
+"""How a run begins: with a fresh window, or where a killed try of the same task stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from airflow_etl_sync.core.model import RunIdentity, Stream, WindowRules
+from airflow_etl_sync.errors import DestinationError, explaining
+from airflow_etl_sync.state import ledger, runs, tables, watermarks
+from airflow_etl_sync.state.ledger import Checkpoint
+from airflow_etl_sync.state.runs import Run
+from airflow_etl_sync.systems.base import Shape, Source
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """:param given_up: older runs of the sync whose chunks nobody will load any more"""
+
+    run: Run
+    checkpoint: Checkpoint
+    shape: Shape
+    given_up: list[Run]
+
+
+def open_run(
+    source: Source,
+    state: Engine,
+    *,
+    stream: Stream,
+    rules: WindowRules,
+    identity: RunIdentity,
+    target: str,
+    staging_uri: str,
+    host: str,
+) -> Opening:
+    """Begin a run, or resume the one that this task's last try left unfinished.
+
+    A resumed run keeps its window: what its second snapshot shows more of lies at or above the window's high,
+    and is read by the next run.
+    """
+    shape = source.describe()
+    tables.ensure(state)
+    fingerprint = _fingerprint(stream, rules, shape, target, staging_uri)
+    with explaining(DestinationError, "read the state tables"), state.begin() as connection:
+        watermark = watermarks.read(connection, stream.sync_key)
+        unfinished = runs.find_unfinished(connection, identity, stream.sync_key, fingerprint, watermark.version)
+        if unfinished is not None:
+            runs.mark_resumed(connection, unfinished.extraction_id)
+            checkpoint = ledger.read_checkpoint(connection, unfinished.extraction_id)
+            log.info("Resuming the run of %s after %d chunks", stream.sync_key, len(checkpoint.chunks))
+            return Opening(unfinished, checkpoint, shape, [])
+    opened = source.open_window(watermark, rules)
+    with explaining(DestinationError, "write the state tables"), state.begin() as connection:
+        given_up = runs.give_up_old(connection, stream.sync_key)
+        run = runs.start(
+            connection,
+            identity,
+            sync_key=stream.sync_key,
+            kind=rules.kind,
+            fingerprint=fingerprint,
+            watermark_version=watermark.version,
+            window=opened.window,
+            fences=opened.fences,
+            staging_uri=staging_uri,
+            host=host,
+        )
+    low, high = opened.window.low, opened.window.high
+    log.info(
+        "Window of %s: from %s, next from %s; late commits: %s",
+        stream.sync_key,
+        low.text if low else "the beginning",
+        high.text if high else "the same",
+        opened.window.protection,
+    )
+    return Opening(run, Checkpoint(), shape, given_up)
+
+
+def _fingerprint(stream: Stream, rules: WindowRules, shape: Shape, target: str, staging_uri: str) -> str:
+    asked = repr((stream, rules, shape, target, staging_uri))
+    return hashlib.sha256(asked.encode()).hexdigest()

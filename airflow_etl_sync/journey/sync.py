@@ -1,0 +1,103 @@
+"""The whole journey in one task: rows stream from the source into the destination, and are never staged on disk."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from airflow_etl_sync.core.chunking import ChunkReader, cut
+from airflow_etl_sync.core.model import Chunk, Counts, CursorValue, LoadRules, RunIdentity, Stream, Window, WindowRules
+from airflow_etl_sync.errors import DestinationError, explaining
+from airflow_etl_sync.journey.advance import finish
+from airflow_etl_sync.journey.load import merge_once, stage
+from airflow_etl_sync.journey.opening import open_run
+from airflow_etl_sync.state import ledger, runs
+from airflow_etl_sync.systems.base import Destination, MergeKeys, Source
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a run did.
+
+    :param counts: over all its tries
+    :param seconds: of this try
+    """
+
+    extraction_id: str
+    window: Window
+    watermark: CursorValue | None
+    counts: Counts
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as small JSON, fit for XCom."""
+        return {**asdict(self), "counts": self.counts.to_json()}
+
+
+def sync(
+    source: Source,
+    destination: Destination,
+    *,
+    stream: Stream,
+    window_rules: WindowRules,
+    load_rules: LoadRules,
+    identity: RunIdentity,
+    chunk_rows: int,
+    try_number: int = 1,
+) -> SyncReport:
+    """Keep the destination in step with the stream: one run from reading to the watermark.
+
+    Every chunk is a checkpoint: its rows, its place in the ledger and the position behind it are committed
+    together, so a retry goes on after the last one.
+
+    :param chunk_rows: at most so many rows are merged in one transaction
+    :raises EtlSyncError: see :mod:`airflow_etl_sync.errors`; checkpoints that were committed stay
+    """
+    began = time.monotonic()
+    opening = open_run(
+        source,
+        destination.engine,
+        stream=stream,
+        rules=window_rules,
+        identity=identity,
+        target=destination.target,
+        staging_uri="",
+        host="",
+    )
+    run, checkpoint = opening.run, opening.checkpoint
+    loading = _Loading(
+        source, destination, MergeKeys(opening.shape.primary_key, stream.cursor_field), load_rules, run.extraction_id
+    )
+    batches = source.read(run.window, checkpoint.resume_after)
+    rows = sum(chunk.rows for chunk in checkpoint.chunks)
+    for number, reader in enumerate(cut(batches, chunk_rows), start=len(checkpoint.chunks)):
+        rows += loading.checkpoint(number, reader, try_number)
+    with explaining(DestinationError, "close the run"), destination.engine.begin() as connection:
+        runs.mark_extracted(connection, run.extraction_id, rows)
+    advanced = finish(destination.engine, run.extraction_id)
+    seconds = time.monotonic() - began
+    log.info("Synced %s into %s: %s, %.1f s", stream.sync_key, destination.target, advanced.counts, seconds)
+    return SyncReport(run.extraction_id, run.window, advanced.watermark, advanced.counts, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loading:
+    source: Source
+    destination: Destination
+    keys: MergeKeys
+    rules: LoadRules
+    extraction_id: str
+
+    def checkpoint(self, number: int, reader: ChunkReader, try_number: int) -> int:
+        """Bring one chunk over and commit it; its number of rows."""
+        staged = stage(self.destination, self.extraction_id, number, try_number, reader.schema, reader)
+        chunk = Chunk(number, reader.rows, 0)
+        position = dict(self.source.position(reader.last))
+        with explaining(DestinationError, f"load chunk {number}"), self.destination.engine.begin() as connection:
+            merge_once(self.destination, connection, self.extraction_id, chunk, staged, self.keys, self.rules)
+            ledger.record_extracted(connection, self.extraction_id, chunk, position)
+        return chunk.rows

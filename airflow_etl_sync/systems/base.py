@@ -1,0 +1,120 @@
+"""The two seams of the package. A system that keeps these promises can be a source or a destination."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_etl_sync.core.model import Counts, LoadRules, Window, WindowRules
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from sqlalchemy import Connection, Engine
+
+    from airflow_etl_sync.state.watermarks import Watermark
+
+Position = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What a stream turned out to be when it was looked at.
+
+    :param columns: names and declared types, in order
+    :param primary_key: the columns that name a record
+    :param is_key_unique: whether the source itself guarantees that the key is unique and never NULL
+    """
+
+    columns: tuple[tuple[str, str], ...]
+    primary_key: tuple[str, ...]
+    is_key_unique: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedWindow:
+    """A window, and what the watermark after it must still wait for.
+
+    :param fences: JSON that the source reads back when the next window is opened
+    """
+
+    window: Window
+    fences: list[dict[str, Any]]
+
+
+class Source(Protocol):
+    """Gives what changed.
+
+    The promise: ``read`` yields every row with ``cursor >= low`` that was committed before it was called, and
+    every row that it does not yield will have a cursor at or above the window's ``high``. Reading again after
+    a position yields at least the rows that come after it.
+    """
+
+    def describe(self) -> Shape:
+        """Look at the stream.
+
+        :raises ConfigurationError: or SchemaError, before any data moves
+        """
+
+    def open_window(self, watermark: Watermark, rules: WindowRules) -> OpenedWindow:
+        """Choose the window; must be called before the first ``read``."""
+
+    def read(self, window: Window, after: Position | None) -> Iterator[pa.RecordBatch]:
+        """The rows of the window, in an order that ``after`` can be found in again.
+
+        A stream's first window yields at least one batch, empty if need be: it carries the schema.
+        """
+
+    def position(self, batch: pa.RecordBatch) -> Position:
+        """Where reading goes on after the last row of a batch that ``read`` gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedChunk:
+    """A chunk on the destination's side, not yet merged.
+
+    :param name: the staging table
+    :param schema: what it holds
+    """
+
+    name: str
+    schema: pa.Schema
+
+
+class Destination(Protocol):
+    """Takes rows in, exactly once.
+
+    The promise: ``merge`` changes nothing unless its transaction commits, and merging the same rows again
+    changes nothing more. Staged rows are invisible to readers of the target.
+    """
+
+    @property
+    def engine(self) -> Engine:
+        """Where the state tables live, in reach of the merge's transaction."""
+
+    @property
+    def target(self) -> str:
+        """The table's name as the ledger knows it."""
+
+    def stage(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StagedChunk:
+        """Bring a chunk's rows to the destination's side; a chunk of that name is replaced."""
+
+    def merge(
+        self, connection: Connection, staged: StagedChunk, rows: int, keys: MergeKeys, rules: LoadRules
+    ) -> Counts:
+        """Merge a staged chunk in the caller's transaction, and drop it.
+
+        :param rows: how many rows must be there; fewer means that a crash emptied the staging
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class MergeKeys:
+    """By which columns rows are told apart and put in order.
+
+    :param primary_key: the columns that name a record
+    :param cursor_field: the later of two rows of one key is the one with the higher cursor
+    """
+
+    primary_key: tuple[str, ...]
+    cursor_field: str

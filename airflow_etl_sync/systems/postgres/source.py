@@ -1,0 +1,213 @@
+"""A PostgreSQL table or query as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_etl_sync.core.model import CursorType, Stream, Window, WindowRules
+from airflow_etl_sync.errors import ConfigurationError, DataError, SchemaError, SourceError, explaining
+from airflow_etl_sync.state.watermarks import Watermark
+from airflow_etl_sync.systems.base import OpenedWindow, Position, Shape
+from airflow_etl_sync.systems.postgres import sql
+from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from airflow_etl_sync.systems.postgres.types import CURSOR_TYPES, StreamColumn, normalised, position_text
+from airflow_etl_sync.systems.postgres.windows import open_window
+
+if TYPE_CHECKING:
+    import psycopg
+    import pyarrow as pa
+
+_BATCH_BYTES = 4 * 1024 * 1024
+_PART = b"etl_sync.part"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Described:
+    """The stream, its columns resolved against the database."""
+
+    columns: tuple[StreamColumn, ...]
+    primary_key: tuple[str, ...]
+    is_key_unique: bool
+    is_cursor_never_null: bool
+
+    def column(self, name: str) -> StreamColumn:
+        return next(column for column in self.columns if column.name == name)
+
+
+class PostgresSource:
+    """Reads a stream of a PostgreSQL database in bulk, see :class:`~airflow_etl_sync.systems.base.Source`.
+
+    :param access: the database
+    :param stream: what to read
+    """
+
+    def __init__(self, access: PostgresAccess, stream: Stream) -> None:
+        self._access = access
+        self._stream = stream
+
+    def describe(self) -> Shape:
+        described = self._described
+        return Shape(
+            columns=tuple((column.name, column.type) for column in described.columns),
+            primary_key=described.primary_key,
+            is_key_unique=described.is_key_unique,
+        )
+
+    def open_window(self, watermark: Watermark, rules: WindowRules) -> OpenedWindow:
+        cursor = self._described.column(self._stream.cursor_field)
+        with (
+            explaining(SourceError, f"open the window of {self._stream.sync_key!r}"),
+            closing(self._access.connect()) as connection,
+        ):
+            if self._stream.on_cursor_null == "raise":
+                self._refuse_null_cursors(connection)
+            return open_window(connection, self._stream, cursor, self._cursor_type, watermark, rules)
+
+    def read(self, window: Window, after: Position | None) -> Iterator[pa.RecordBatch]:
+        with (
+            explaining(SourceError, f"read the stream {self._stream.sync_key!r}"),
+            closing(self._access.adbc()) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
+            cursor.execute(sql.BEGIN_SNAPSHOT)
+            for name, value in _settings(window, after).items():
+                cursor.execute(sql.SET_VALUE, [name, value])
+            for part in _parts_left(self._parts(window), after):
+                cursor.execute(self._statement(part, window, after))
+                reader = cursor.fetch_record_batch()
+                if part == "all" and after is None:
+                    yield self._marked(_empty(reader.schema), part)
+                for batch in reader:
+                    yield self._marked(batch, part)
+
+    def position(self, batch: pa.RecordBatch) -> Position:
+        part = (batch.schema.metadata or {})[_PART].decode()
+        if not batch.num_rows:
+            return {"part": part, "values": [None]}
+        names = [column.name for column in self._order(part)]
+        return {"part": part, "values": [position_text(batch.column(name)[-1]) for name in names]}
+
+    @cached_property
+    def _described(self) -> _Described:
+        with (
+            explaining(SourceError, f"describe the stream {self._stream.sync_key!r}"),
+            closing(self._access.connect()) as connection,
+        ):
+            return _describe(connection, self._stream)
+
+    @property
+    def _cursor_type(self) -> CursorType:
+        cursor = self._described.column(self._stream.cursor_field)
+        if cursor.base_type not in CURSOR_TYPES:
+            raise ConfigurationError(
+                f"The cursor {cursor.name!r} has type {cursor.type}, which cannot be a cursor: use a column of a "
+                "date, timestamp, integer, numeric or text type that grows when a record changes."
+            )
+        return CURSOR_TYPES[cursor.base_type]
+
+    def _refuse_null_cursors(self, connection: psycopg.Connection[Any]) -> None:
+        if _scalar(connection, sql.find_null_cursor(self._stream)):
+            raise DataError(
+                f"Rows of {self._stream.sync_key!r} have no value in {self._stream.cursor_field!r} and "
+                "on_cursor_null is 'raise': mend them, or choose 'include' or 'exclude'."
+            )
+
+    def _parts(self, window: Window) -> list[str]:
+        """The statements that a window is read by, in order, all in one snapshot."""
+        if window.low is None and window.below is None:
+            return ["all"]
+        is_complete = window.below is not None or self._described.is_cursor_never_null
+        return ["window"] if is_complete or self._stream.on_cursor_null != "include" else ["window", "nulls"]
+
+    def _order(self, part: str) -> list[StreamColumn]:
+        described = self._described
+        names = [self._stream.cursor_field] if part == "window" else []
+        return [described.column(name) for name in dict.fromkeys([*names, *described.primary_key])]
+
+    def _statement(self, part: str, window: Window, after: Position | None) -> str:
+        described, key = self._described, self._described.primary_key
+        behind = None
+        if after is not None and after["part"] == part and None not in after["values"]:
+            behind = sql.rows_after(self._order(part), is_never_null=described.is_key_unique)
+        if part == "all":
+            return sql.read_by_key(self._stream, described.columns, key, behind)
+        if part == "nulls":
+            return sql.read_null_cursors(self._stream, described.columns, key, behind)
+        bounds = [name for name in ("low", "below") if getattr(window, name) is not None]
+        cursor_type = described.column(self._stream.cursor_field).plain_type
+        return sql.read_window(self._stream, described.columns, key, cursor_type, bounds, behind)
+
+    def _marked(self, batch: pa.RecordBatch, part: str) -> pa.RecordBatch:
+        return normalised(batch, self._described.columns).replace_schema_metadata({_PART: part.encode()})
+
+
+def _settings(window: Window, after: Position | None) -> dict[str, str]:
+    bounds = {name: getattr(window, name) for name in ("low", "below")}
+    values = {sql.setting(name): bound.text for name, bound in bounds.items() if bound is not None}
+    for place, value in enumerate(after["values"] if after else []):
+        values[sql.setting(f"after_{place}")] = value or ""
+    return {**sql.PINNED_SETTINGS, **values}
+
+
+def _parts_left(parts: list[str], after: Position | None) -> list[str]:
+    return parts[parts.index(after["part"]) :] if after and after["part"] in parts else parts
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+
+
+def _describe(connection: psycopg.Connection[Any], stream: Stream) -> _Described:
+    relation = {"relation": sql.relation_name(stream.table)} if stream.table else None
+    if relation and not _scalar(connection, sql.TABLE_EXISTS, relation):
+        raise SchemaError(f"The source has no table {str(stream.table)!r}, or this login may not see its schema.")
+    columns = _columns(connection, stream)
+    _refuse_unknown_columns(stream, columns)
+    own_key = tuple(row[0] for row in connection.execute(sql.KEY_COLUMNS, relation)) if relation else ()
+    key = stream.primary_key or own_key
+    if not key:
+        raise ConfigurationError(
+            f"{stream.sync_key!r} has no primary key to tell its records apart: set primary_key to columns that do."
+        )
+    return _Described(
+        columns=columns,
+        primary_key=key,
+        is_key_unique=bool(own_key) and set(key) == set(own_key),
+        is_cursor_never_null=bool(
+            relation and _scalar(connection, sql.IS_NOT_NULL, {**relation, "column": stream.cursor_field})
+        ),
+    )
+
+
+def _columns(connection: psycopg.Connection[Any], stream: Stream) -> tuple[StreamColumn, ...]:
+    result = connection.execute(sql.describe_stream(stream))
+    described = result.description or []
+    native = result.pgresult
+    modifiers = [native.fmod(place) for place in range(len(described))] if native else []
+    oids = [column.type_code for column in described]
+    types = connection.execute(sql.TYPES_OF_COLUMNS, {"oids": oids, "modifiers": modifiers}).fetchall()
+    return tuple(StreamColumn(column.name, *found) for column, found in zip(described, types, strict=True))
+
+
+def _refuse_unknown_columns(stream: Stream, columns: tuple[StreamColumn, ...]) -> None:
+    known = [column.name for column in columns]
+    missing = [name for name in dict.fromkeys((stream.cursor_field, *stream.primary_key)) if name not in known]
+    if missing:
+        raise SchemaError(
+            f"{stream.sync_key!r} has no column {missing[0]!r} to use as cursor or key; it has {', '.join(known)}."
+        )
+    twice = next((name for name in known if known.count(name) > 1), None)
+    if twice is not None:
+        raise SchemaError(f"The query of {stream.sync_key!r} gives the column {twice!r} twice: rename one with AS.")
+
+
+def _scalar(connection: psycopg.Connection[Any], query: Any, values: dict[str, Any] | None = None) -> Any:
+    row = connection.execute(query, values).fetchone()
+    return row[0] if row else None

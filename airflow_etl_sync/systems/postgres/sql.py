@@ -1,0 +1,524 @@
+"""Every statement that this package sends to PostgreSQL, one builder each.
+
+Names become identifiers and values are bound. COPY, by which ADBC reads, takes no parameters: there the
+values stand in transaction-local settings, which :data:`SET_VALUE` fills with bound values.
+What the author of a DAG writes as ``sql`` or ``where`` is taken as SQL, and nothing else is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
+
+from airflow_etl_sync.core.model import LoadRules, Stream, TableName
+from airflow_etl_sync.systems.postgres.types import StreamColumn
+
+STATE_SCHEMA = "etl_sync"
+
+# -- sessions ---------------------------------------------------------------------------------------------
+
+BEGIN_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+PINNED_SETTINGS = {
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "iso_8601",
+    "TimeZone": "UTC",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+}
+"""Under these a value's text means the same in every session that reads it."""
+
+SET_VALUE = "SELECT set_config($1, $2, true)"
+
+
+def setting(name: str) -> str:
+    """The name of the transaction-local setting that holds a value of the window or of a position."""
+    return f"etl_sync.{name}"
+
+
+def _setting_value(name: str, plain_type: str) -> Composed:
+    return SQL("CAST(current_setting({}) AS {})").format(Literal(setting(name)), SQL(plain_type))
+
+
+# -- describing -------------------------------------------------------------------------------------------
+
+TABLE_EXISTS = SQL("SELECT to_regclass(%(relation)s) IS NOT NULL")
+
+KEY_COLUMNS = SQL("""
+SELECT attribute.attname
+FROM pg_index
+CROSS JOIN LATERAL unnest(pg_index.indkey) WITH ORDINALITY AS place (attnum, position)
+JOIN pg_attribute AS attribute ON attribute.attrelid = pg_index.indrelid AND attribute.attnum = place.attnum
+WHERE pg_index.indrelid = to_regclass(%(relation)s) AND pg_index.indisprimary
+ORDER BY place.position
+""")
+
+IS_NOT_NULL = SQL("""
+SELECT attnotnull
+FROM pg_attribute
+WHERE attrelid = to_regclass(%(relation)s) AND attname = %(column)s AND NOT attisdropped
+""")
+
+TYPES_OF_COLUMNS = SQL("""
+WITH RECURSIVE base (place, oid, modifier, type_oid) AS (
+    SELECT place, oid, modifier, oid
+    FROM unnest(%(oids)s::oid[], %(modifiers)s::integer[]) WITH ORDINALITY AS described (oid, modifier, place)
+    UNION ALL
+    SELECT base.place, base.oid, base.modifier, pg_type.typbasetype
+    FROM base
+    JOIN pg_type ON pg_type.oid = base.type_oid AND pg_type.typtype = 'd'
+)
+SELECT
+    format_type(base.oid, base.modifier),
+    format_type(base.oid, -1),
+    CASE
+        WHEN pg_type.typtype = 'e' THEN 'enum'
+        WHEN pg_type.typnamespace = 'pg_catalog'::regnamespace THEN pg_type.typname
+        ELSE ''
+    END,
+    CASE
+        WHEN base.oid = base.type_oid AND pg_type.typnamespace = 'pg_catalog'::regnamespace
+            THEN format_type(base.oid, base.modifier)
+        WHEN pg_type.typnamespace = 'pg_catalog'::regnamespace THEN format_type(base.type_oid, -1)
+        ELSE 'text'
+    END
+FROM base
+JOIN pg_type ON pg_type.oid = base.type_oid AND pg_type.typtype <> 'd'
+ORDER BY base.place
+""")
+
+
+def relation_name(table: TableName) -> str:
+    """A table's name for ``to_regclass``, which is bound like any other value."""
+    return identifier(table).as_string(None)
+
+
+def identifier(table: TableName) -> Identifier:
+    """A table's name in a statement."""
+    return Identifier(table.schema, table.name) if table.schema else Identifier(table.name)
+
+
+def describe_stream(stream: Stream) -> Composed:
+    """Read no row of the stream: its columns come with the empty result."""
+    return SQL("SELECT {}\nFROM {}\nWHERE FALSE").format(_author_columns(stream), _relation(stream))
+
+
+def _author_columns(stream: Stream) -> Composable:
+    if not stream.columns:
+        return SQL("source.*")
+    wanted = dict.fromkeys([*stream.columns, stream.cursor_field, *stream.primary_key])
+    return SQL(", ").join(_source(name) for name in wanted)
+
+
+def _relation(stream: Stream) -> Composed:
+    if stream.table is not None:
+        return SQL("{} AS source").format(identifier(stream.table))
+    query = (stream.sql or "").strip().rstrip(";")
+    return SQL("(\n{}\n) AS source").format(SQL(query))
+
+
+def _source(name: str) -> Identifier:
+    return Identifier("source", name)
+
+
+def find_null_cursor(stream: Stream) -> Composed:
+    """Whether any row has no cursor value."""
+    return SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(
+        _relation(stream), _all_of([*_author_condition(stream), _is_null(stream.cursor_field)])
+    )
+
+
+# -- the window -------------------------------------------------------------------------------------------
+
+READ_CLOCK = SQL("""
+SELECT
+    clock_timestamp()::text,
+    pg_is_in_recovery(),
+    pg_last_xact_replay_timestamp()::text
+""")
+
+READ_ACTIVITY = SQL("""
+SELECT
+    min(least(xact_start, CASE WHEN state = 'active' THEN query_start END))::text,
+    count(*) FILTER (WHERE state = 'disabled'),
+    count(*) FILTER (WHERE state IS NULL AND backend_type = 'client backend')
+FROM pg_stat_activity
+WHERE datname = current_database()
+    AND pid <> pg_backend_pid()
+    AND backend_type NOT IN ('autovacuum worker', 'walsender')
+""")
+
+READ_TRANSACTIONS_IN_FLIGHT = SQL("""
+SELECT pid || ' ' || coalesce(xact_start, query_start)
+FROM pg_stat_activity
+WHERE datname = current_database()
+    AND pid <> pg_backend_pid()
+    AND backend_type NOT IN ('autovacuum worker', 'walsender')
+    AND (xact_start IS NOT NULL OR state = 'active')
+UNION ALL
+SELECT 'prepared ' || gid
+FROM pg_prepared_xacts
+WHERE database = current_database()
+""")
+
+COUNT_PREPARED = SQL("SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()")
+
+CAN_SEE_OTHERS = SQL("SELECT pg_has_role('pg_read_all_stats', 'USAGE')")
+
+CAP_TIMESTAMPTZ = SQL("""
+SELECT greatest(
+    %(low)s::timestamptz,
+    least(%(clock)s::timestamptz, %(oldest)s::timestamptz) - %(margin)s::interval - %(lag)s::interval
+)::text
+""")
+
+# The smallest local time that any instant from the cap on can have. A clock that is set back repeats at most
+# a day, and zones change at whole quarters of an hour.
+CAP_TIMESTAMP = SQL("""
+WITH cap (instant) AS (
+    SELECT least(%(clock)s::timestamptz, %(oldest)s::timestamptz) - %(margin)s::interval - %(lag)s::interval
+), local (at) AS (
+    SELECT min(instant AT TIME ZONE current_setting('TimeZone'))
+    FROM (
+        SELECT instant FROM cap
+        UNION ALL
+        SELECT quarter
+        FROM cap
+        CROSS JOIN generate_series(date_trunc('hour', instant), instant + interval '25 hours', '15 minutes') AS quarter
+        WHERE quarter >= instant
+    ) AS instants
+)
+SELECT greatest(%(low)s::timestamp, at)::text FROM local
+""")
+
+
+def cap_date() -> Composed:
+    """The local date of the cap."""
+    inner = CAP_TIMESTAMP.as_string(None).replace("%(low)s::timestamp", "%(low)s::date::timestamp")
+    return SQL("SELECT CAST(({}) AS date)::text").format(SQL(inner))
+
+
+def read_maximum(stream: Stream) -> Composed:
+    """The largest cursor value there is, as text."""
+    return SQL("SELECT max({})::text\nFROM {}\nWHERE {}").format(
+        _source(stream.cursor_field), _relation(stream), _all_of(_author_condition(stream))
+    )
+
+
+def highest(plain_type: str, *, with_lag: bool) -> Composed:
+    """The highest of the low and the fence that has cleared, less the lag."""
+    lagged = SQL("%(fence)s::{} - %(lag)s").format(SQL(plain_type))
+    fence = lagged if with_lag else SQL("%(fence)s::{}").format(SQL(plain_type))
+    return SQL("SELECT CAST(greatest(%(low)s::{}, {}) AS text)").format(SQL(plain_type), fence)
+
+
+def as_canonical_text(plain_type: str) -> Composed:
+    """A value that a person wrote, as PostgreSQL writes it."""
+    return SQL("SELECT CAST(%(value)s AS {})::text").format(SQL(plain_type))
+
+
+# -- reading ----------------------------------------------------------------------------------------------
+
+
+def read_by_key(stream: Stream, columns: Sequence[StreamColumn], key: Sequence[str], after: Composable | None) -> str:
+    """Everything, in the order of the key, which is always indexed."""
+    conditions = _author_condition(stream)
+    if stream.on_cursor_null == "exclude":
+        conditions.append(SQL("{} IS NOT NULL").format(_source(stream.cursor_field)))
+    return _read(stream, columns, conditions, key, after)
+
+
+def read_window(
+    stream: Stream,
+    columns: Sequence[StreamColumn],
+    key: Sequence[str],
+    cursor_type: str,
+    bounds: Sequence[str],
+    after: Composable | None,
+) -> str:
+    """The window's rows, in the order of the cursor; ``bounds`` names those of low and below that are set."""
+    conditions = _author_condition(stream)
+    for bound in bounds:
+        comparison = SQL(">=") if bound == "low" else SQL("<")
+        conditions.append(
+            SQL("{} {} {}").format(_source(stream.cursor_field), comparison, _setting_value(bound, cursor_type))
+        )
+    if not bounds:
+        conditions.append(SQL("{} IS NOT NULL").format(_source(stream.cursor_field)))
+    return _read(stream, columns, conditions, [stream.cursor_field, *key], after)
+
+
+def read_null_cursors(
+    stream: Stream, columns: Sequence[StreamColumn], key: Sequence[str], after: Composable | None
+) -> str:
+    """The rows without a cursor value, which no window holds."""
+    return _read(stream, columns, [*_author_condition(stream), _is_null(stream.cursor_field)], key, after)
+
+
+def rows_after(order: Sequence[StreamColumn], *, is_never_null: bool) -> Composed:
+    """Only rows behind a position, whose values stand in the settings after_0, after_1 and so on.
+
+    Where a key may be NULL, the comparison may be NULL too, and such rows are read again rather than lost.
+    """
+    names = SQL(", ").join(_source(column.name) for column in order)
+    values = SQL(", ").join(_setting_value(f"after_{place}", column.plain_type) for place, column in enumerate(order))
+    comparison = SQL("ROW({}) > ROW({})").format(names, values)
+    return comparison if is_never_null else SQL("({}) IS NOT FALSE").format(comparison)
+
+
+def _read(
+    stream: Stream,
+    columns: Sequence[StreamColumn],
+    conditions: list[Composable],
+    order: Sequence[str],
+    after: Composable | None,
+) -> str:
+    return (
+        SQL("SELECT {}\nFROM {}\nWHERE {}\nORDER BY {}")
+        .format(
+            SQL(", ").join(_selected(column) for column in columns),
+            _relation(stream),
+            _all_of(conditions if after is None else [*conditions, after]),
+            SQL(", ").join(_source(name) for name in dict.fromkeys(order)),
+        )
+        .as_string(None)
+    )
+
+
+def _selected(column: StreamColumn) -> Composable:
+    if column.is_exact:
+        return _source(column.name)
+    return SQL("CAST({} AS text) AS {}").format(_source(column.name), Identifier(column.name))
+
+
+def _author_condition(stream: Stream) -> list[Composable]:
+    return [SQL("(\n{}\n)").format(SQL(stream.where))] if stream.where else []
+
+
+def _is_null(name: str) -> Composed:
+    return SQL("{} IS NULL").format(_source(name))
+
+
+def _all_of(conditions: Sequence[Composable]) -> Composable:
+    return SQL("\n    AND ").join(conditions) if conditions else SQL("TRUE")
+
+
+# -- the target -------------------------------------------------------------------------------------------
+
+TARGET_COLUMNS = SQL("""
+SELECT
+    attribute.attname,
+    format_type(attribute.atttypid, -1),
+    attribute.attgenerated <> '',
+    attribute.attidentity = 'a'
+FROM pg_attribute AS attribute
+WHERE attribute.attrelid = to_regclass(%(relation)s) AND attribute.attnum > 0 AND NOT attribute.attisdropped
+ORDER BY attribute.attnum
+""")
+
+KIND_OF_RELATION = SQL("SELECT relkind FROM pg_class WHERE oid = to_regclass(%(relation)s)")
+
+LOCK_CREATION = SQL("SELECT pg_advisory_xact_lock(hashtextextended(%(relation)s, 0))")
+
+UNIQUE_KEYS = SQL("""
+SELECT array_agg(attribute.attname::text)
+FROM pg_index
+CROSS JOIN LATERAL unnest(pg_index.indkey) WITH ORDINALITY AS place (attnum, position)
+JOIN pg_attribute AS attribute ON attribute.attrelid = pg_index.indrelid AND attribute.attnum = place.attnum
+WHERE pg_index.indrelid = to_regclass(%(relation)s)
+    AND pg_index.indisunique
+    AND pg_index.indimmediate
+    AND pg_index.indisvalid
+    AND pg_index.indpred IS NULL
+    AND place.position <= pg_index.indnkeyatts
+GROUP BY pg_index.indexrelid
+HAVING bool_and(place.attnum > 0)
+""")
+
+TYPE_EXISTS = SQL("SELECT to_regtype(%(type)s) IS NOT NULL")
+
+
+def create_target(table: TableName, columns: Sequence[tuple[str, str]], key: Sequence[str]) -> Composed:
+    """Create the target with the given columns and primary key; another load may have done so already."""
+    lines = [SQL("{} {}").format(Identifier(name), SQL(type_)) for name, type_ in columns]
+    lines.append(SQL("PRIMARY KEY ({})").format(_names(key)))
+    return SQL("CREATE TABLE IF NOT EXISTS {} (\n    {}\n)").format(identifier(table), SQL(",\n    ").join(lines))
+
+
+def _names(names: Sequence[str]) -> Composed:
+    return SQL(", ").join(Identifier(name) for name in names)
+
+
+# -- staging ----------------------------------------------------------------------------------------------
+
+LEFT_BEHIND = SQL("""
+SELECT relation.relname
+FROM pg_class AS relation
+JOIN etl_sync.sync_run AS run ON run.extraction_id = split_part(relation.relname, '_', 2)
+WHERE relation.relnamespace = 'etl_sync'::regnamespace
+    AND relation.relname LIKE 'stage\\_%'
+    AND relation.relkind = 'r'
+    AND run.status IN ('done', 'abandoned')
+""")
+
+
+def create_staging(name: str, columns: Sequence[tuple[str, str]]) -> Composed:
+    """Create an unlogged table: a crash of the server empties it, and the load then runs again."""
+    lines = SQL(",\n    ").join(SQL("{} {}").format(Identifier(column), SQL(type_)) for column, type_ in columns)
+    return SQL("CREATE UNLOGGED TABLE {} (\n    {}\n) WITH (autovacuum_enabled = false)").format(
+        Identifier(STATE_SCHEMA, name), lines
+    )
+
+
+def drop_staging(name: str) -> Composed:
+    """Drop a staging table, if it is there."""
+    return SQL("DROP TABLE IF EXISTS {}").format(Identifier(STATE_SCHEMA, name))
+
+
+def count_staged(name: str, key: Sequence[str]) -> Composed:
+    """How many rows are staged, and how many of them have no key."""
+    without_key = SQL(" OR ").join(SQL("{} IS NULL").format(Identifier(column)) for column in key)
+    return SQL("SELECT count(*), count(*) FILTER (WHERE {})\nFROM {}").format(
+        without_key, Identifier(STATE_SCHEMA, name)
+    )
+
+
+def read_staged(column: str, encoding: str | None, target_type: str) -> Composed:
+    """A staged column as the target's type, without length or precision: those the assignment checks aloud."""
+    staged = Identifier("staged", column)
+    if encoding is None:
+        return SQL("CAST({} AS {})").format(staged, SQL(target_type))
+    return SQL("CAST({} AS {})").format(_from_postgres_integer(staged, encoding), SQL(target_type))
+
+
+def _from_postgres_integer(staged: Identifier, base_type: str) -> Composed:
+    """PostgreSQL's own integer back to the date or time it stands for: the extremes are the infinities."""
+    if base_type == "date":
+        value, low, high = "date '2000-01-01' + {0}", "-2147483648", "2147483647"
+    else:
+        value, low, high = _INSTANT, "-9223372036854775808", "9223372036854775807"
+    if base_type == "timestamptz":
+        value = f"({value}) AT TIME ZONE 'UTC'"
+    return SQL(
+        f"CASE {{0}} WHEN {high} THEN {base_type} 'infinity' WHEN {low} THEN {base_type} '-infinity' ELSE {value} END"
+    ).format(staged)
+
+
+# days and seconds apart: an interval of many seconds alone would lose microseconds in a double
+_INSTANT = (
+    "timestamp '2000-01-01' + make_interval(days => CAST(div({0}, 86400000000) AS integer), "
+    "secs => mod({0}, 86400000000) / 1000000.0)"
+)
+
+
+# -- merging ----------------------------------------------------------------------------------------------
+
+
+def merge(
+    table: TableName,
+    staging: str,
+    expressions: Sequence[tuple[str, Composable]],
+    key: Sequence[str],
+    newest_first: str | None,
+    rules: LoadRules,
+    *,
+    has_identity: bool,
+    is_partitioned: bool,
+) -> Composed:
+    """Merge the staged rows into the target, and count the rows inserted and updated.
+
+    Rows go in in the order of the key, so that parallel merges lock in one order. Of several rows of one key
+    the one with the highest cursor wins, among equals the last staged (``ctid`` grows along a single COPY).
+    """
+    names = [name for name, _ in expressions]
+    managed = [rules.synced_at_column] if rules.synced_at_column else []
+    return SQL("""WITH source AS (
+    SELECT DISTINCT ON ({key}) {names}
+    FROM (
+        SELECT {expressions}, staged.ctid AS "etl_sync.place"
+        FROM {staging} AS staged
+    ) AS staged
+    ORDER BY {key}{newest}, "etl_sync.place" DESC
+), merged AS (
+    INSERT INTO {target} AS target ({written})
+    {overriding}SELECT {values}
+    FROM source
+    ON CONFLICT ({key}) {resolution}
+    RETURNING {returned}
+)
+{counts}""").format(
+        key=_names(key),
+        names=_names(names),
+        expressions=SQL(", ").join(
+            SQL("{} AS {}").format(expression, Identifier(name)) for name, expression in expressions
+        ),
+        staging=Identifier(STATE_SCHEMA, staging),
+        newest=SQL(", {} DESC NULLS LAST").format(Identifier(newest_first)) if newest_first else SQL(""),
+        target=identifier(table),
+        written=_names([*names, *managed]),
+        values=SQL(", ").join([*(Identifier("source", name) for name in names), *(SQL("now()") for _ in managed)]),
+        overriding=SQL("OVERRIDING SYSTEM VALUE\n    ") if has_identity else SQL(""),
+        resolution=_resolution(names, key, rules),
+        returned=_key_of_target(key) if is_partitioned else SQL("xmax = 0 AS is_new"),
+        counts=_counts_by_key(table, key) if is_partitioned else _COUNTS,
+    )
+
+
+# a row that was there had to be locked, which its successor's xmax still shows
+_COUNTS = SQL("""SELECT
+    count(*) FILTER (WHERE is_new),
+    count(*) FILTER (WHERE NOT is_new)
+FROM merged""")
+
+
+def _counts_by_key(table: TableName, key: Sequence[str]) -> Composed:
+    """Partitioned tables return no xmax. This query still sees the target as it was before the merge."""
+    same_key = SQL(" AND ").join(
+        SQL("{} = {}").format(Identifier("before", name), Identifier("merged", name)) for name in key
+    )
+    return SQL("""SELECT
+    count(*) FILTER (WHERE before.tableoid IS NULL),
+    count(*) FILTER (WHERE before.tableoid IS NOT NULL)
+FROM merged
+LEFT JOIN {} AS before ON {}""").format(identifier(table), same_key)
+
+
+def _key_of_target(key: Sequence[str]) -> Composed:
+    return SQL(", ").join(Identifier("target", name) for name in key)
+
+
+def _resolution(names: Sequence[str], key: Sequence[str], rules: LoadRules) -> Composable:
+    """What happens to a row that is there already."""
+    others = [name for name in names if name not in key]
+    if rules.conflict == "dest_wins" or not others:
+        return SQL("DO NOTHING")
+    new = {name: _new_value(name, rules) for name in others}
+    changes = [SQL("{} = {}").format(Identifier(name), value) for name, value in new.items()]
+    if rules.synced_at_column:
+        changes.append(SQL("{} = now()").format(Identifier(rules.synced_at_column)))
+    conditions = [
+        SQL("ROW({})::record *<> ROW({})::record").format(
+            SQL(", ").join(new.values()), SQL(", ").join(Identifier("target", name) for name in others)
+        )
+    ]
+    if rules.conflict == "latest_wins" and rules.conflict_field:
+        conditions.insert(0, _is_as_new(rules.conflict_field))
+    return SQL("DO UPDATE SET\n        {}\n    WHERE {}").format(
+        SQL(",\n        ").join(changes), SQL("\n        AND ").join(conditions)
+    )
+
+
+def _new_value(name: str, rules: LoadRules) -> Composable:
+    incoming = Identifier("excluded", name)
+    if rules.conflict != "merge_non_null":
+        return incoming
+    return SQL("coalesce({}, {})").format(incoming, Identifier("target", name))
+
+
+def _is_as_new(field: str) -> Composed:
+    """A row without the field is older than any other."""
+    return SQL("({target} IS NULL OR {incoming} >= {target})").format(
+        target=Identifier("target", field), incoming=Identifier("excluded", field)
+    )

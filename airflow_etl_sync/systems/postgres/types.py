@@ -1,0 +1,168 @@
+"""Which types cross as they are, which as text, and how each lands on the other side.
+
+The allow-list is measured: the types on it come back exactly from ADBC out, Parquet, ADBC in. Everything
+else is selected as text, which PostgreSQL itself reads back exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_etl_sync.core.model import CursorType
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EXACT_TYPES = frozenset(
+    "int2 int4 int8 float4 float8 bool text varchar bpchar name uuid bytea json jsonb numeric "
+    "date time timestamp timestamptz".split()
+)
+CURSOR_TYPES: dict[str, CursorType] = {
+    "timestamptz": "timestamptz",
+    "timestamp": "timestamp",
+    "date": "date",
+    "int2": "integer",
+    "int4": "integer",
+    "int8": "integer",
+    "numeric": "numeric",
+    "text": "text",
+    "varchar": "text",
+    "bpchar": "text",
+}
+
+DECLARED = b"etl_sync.type"
+BASE = b"etl_sync.base_type"
+ENCODING = b"etl_sync.encoding"
+EPOCH = b"postgres_epoch"
+
+# PostgreSQL counts from 2000-01-01, Arrow from 1970-01-01. ADBC adds the difference without looking, so
+# infinity and the farthest years come out wrapped around, below anything that a date of PostgreSQL can be.
+_EPOCH_DAYS = 10_957
+_EPOCH_MICROS = _EPOCH_DAYS * 86_400_000_000
+_FIRST_DAY = _EPOCH_DAYS - 2_451_545  # Julian day 0, the first day of PostgreSQL's calendar
+_FIRST_MICRO = _FIRST_DAY * 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StreamColumn:
+    """A column of a stream.
+
+    :param type: its declared type, as ``format_type`` writes it
+    :param plain_type: the same without length or precision, fit for a cast
+    :param base_type: the name of the built-in type below any domain, or "enum", or ""
+    :param fallback_type: what a database without this type uses in its place
+    """
+
+    name: str
+    type: str
+    plain_type: str
+    base_type: str
+    fallback_type: str
+
+    @property
+    def is_exact(self) -> bool:
+        return self.base_type in EXACT_TYPES
+
+
+def normalised(batch: pa.RecordBatch, columns: tuple[StreamColumn, ...]) -> pa.RecordBatch:
+    """A batch as ADBC gave it, in the package's own schema: plain Arrow types, declared types noted.
+
+    A temporal column that holds a value which Arrow cannot tell becomes PostgreSQL's own integer, see
+    :func:`staging_expression`.
+    """
+    import pyarrow as pa
+
+    arrays, fields = [], []
+    for column, read in zip(columns, batch.columns, strict=True):
+        array = read.storage if isinstance(read, pa.ExtensionArray) else read
+        notes = {DECLARED: column.type.encode(), BASE: column.fallback_type.encode()}
+        if _is_wrapped(array):
+            notes[ENCODING] = EPOCH + b":" + column.base_type.encode()
+            array = _postgres_integers(array)
+        arrays.append(array)
+        fields.append(pa.field(column.name, array.type, metadata=notes))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _is_wrapped(array: pa.Array) -> bool:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_timestamp(array.type):
+        first, integer = _FIRST_MICRO, pa.int64()
+    elif pa.types.is_date32(array.type):
+        first, integer = _FIRST_DAY, pa.int32()
+    else:
+        return False
+    smallest = pc.min(array.view(integer)).as_py()
+    return smallest is not None and smallest < first
+
+
+def _postgres_integers(array: pa.Array) -> pa.Array:
+    """Undo ADBC's addition; both wrap around, so every value comes back."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_date32(array.type):
+        return pc.subtract(array.view(pa.int32()), pa.scalar(_EPOCH_DAYS, pa.int32()))
+    return pc.subtract(array.view(pa.int64()), pa.scalar(_EPOCH_MICROS, pa.int64()))
+
+
+def staging_type(field: pa.Field) -> str:
+    """The column type of a staging table into which ADBC's binary COPY can write this field.
+
+    :raises SchemaError: for an Arrow type that no source of this package gives
+    """
+    import pyarrow as pa
+
+    from airflow_etl_sync.errors import SchemaError
+
+    kind = field.type
+    if pa.types.is_fixed_size_binary(kind) and kind.byte_width == 16:
+        return "uuid"
+    names = {
+        pa.int16(): "smallint",
+        pa.int32(): "integer",
+        pa.int64(): "bigint",
+        pa.float32(): "real",
+        pa.float64(): "double precision",
+        pa.bool_(): "boolean",
+        pa.string(): "text",
+        pa.large_string(): "text",
+        pa.binary(): "bytea",
+        pa.large_binary(): "bytea",
+        pa.date32(): "date",
+        pa.time64("us"): "time",
+        pa.timestamp("us"): "timestamp",
+    }
+    if pa.types.is_timestamp(kind) and kind.tz is not None and kind.unit == "us":
+        return "timestamp with time zone"
+    if kind not in names:
+        raise SchemaError(f"Column {field.name!r} has the Arrow type {kind}, which has no staging type.")
+    return names[kind]
+
+
+def position_text(scalar: pa.Scalar) -> str | None:
+    """A key's or cursor's value as text that PostgreSQL reads back as the same value.
+
+    None stands for NULL, and for dates that Python cannot write.
+    """
+    import uuid
+
+    import pyarrow as pa
+
+    kind = scalar.type
+    try:
+        value = scalar.as_py()
+    except (ValueError, OverflowError):
+        return None
+    if value is None:
+        return None
+    if pa.types.is_fixed_size_binary(kind):
+        return str(uuid.UUID(bytes=value))
+    if isinstance(value, bytes):
+        return "\\x" + value.hex()
+    if pa.types.is_temporal(kind):
+        return str(value.isoformat())
+    return str(value)

@@ -1,0 +1,208 @@
+"""The window's upper end on PostgreSQL: how far every change has surely been seen.
+
+``updated_at`` is set when a transaction begins, and seen when it commits: what is newest now says nothing of
+what is still to come. So the next watermark is not the largest value read but a *cap*, which lies before
+everything that a transaction in flight may yet write. It must be read before the snapshot is opened.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_etl_sync.core.model import TIME_CURSORS, CursorType, CursorValue, Stream, Window, WindowRules
+from airflow_etl_sync.errors import ConfigurationError, sqlstate_of
+from airflow_etl_sync.state.watermarks import Watermark
+from airflow_etl_sync.systems.base import OpenedWindow
+from airflow_etl_sync.systems.postgres import sql
+from airflow_etl_sync.systems.postgres.types import StreamColumn
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg.sql import SQL, Composed
+
+# a backend sets its transaction's time a moment before it shows it in pg_stat_activity
+MARGIN = timedelta(seconds=1)
+_FENCE_WAIT_SECONDS = 2.0
+_FENCES_KEPT = 20
+
+
+def open_window(
+    connection: psycopg.Connection[Any],
+    stream: Stream,
+    cursor: StreamColumn,
+    cursor_type: CursorType,
+    watermark: Watermark,
+    rules: WindowRules,
+) -> OpenedWindow:
+    """Choose the window of a run.
+
+    :param connection: one in autocommit mode, so that each statement sees the newest state
+    :raises ConfigurationError: where a bound, the lag or the stored watermark does not fit the cursor
+    """
+
+    def bound(name: str, text: str | None) -> CursorValue | None:
+        return None if text is None else CursorValue(cursor_type, _canonical(connection, cursor, name, text))
+
+    if rules.kind == "backfill":
+        low, below = bound("range_start", rules.range_start), bound("range_end", rules.range_end)
+        return OpenedWindow(Window(low=low, below=below, protection="backfill"), watermark.fences)
+    _refuse_other_type(stream, cursor_type, watermark)
+    _refuse_other_lag(cursor_type, rules)
+    stored = watermark.cursor or bound("initial_value", rules.initial_value)
+    low = None if rules.full_refresh else stored
+    if cursor_type in TIME_CURSORS:
+        return _time_window(connection, cursor_type, low, stored, watermark, rules.lag)
+    return _value_window(connection, stream, cursor, cursor_type, low, stored, watermark, rules.lag)
+
+
+def _canonical(connection: psycopg.Connection[Any], cursor: StreamColumn, name: str, text: str) -> str:
+    import psycopg
+
+    try:
+        row = connection.execute(sql.as_canonical_text(cursor.plain_type), {"value": text}).fetchone()
+    except psycopg.DataError as error:
+        if sqlstate_of(error) is None:
+            raise
+        raise ConfigurationError(f"{name} is not a value of the cursor's type, {cursor.type}.") from None
+    return str(row[0]) if row else text
+
+
+def _refuse_other_type(stream: Stream, cursor_type: CursorType, watermark: Watermark) -> None:
+    if watermark.cursor and watermark.cursor.type != cursor_type:
+        raise ConfigurationError(
+            f"The stored watermark of {stream.sync_key!r} is of type {watermark.cursor.type}, its cursor "
+            f"{stream.cursor_field!r} of type {cursor_type}: use another sync_key, or reset the watermark."
+        )
+
+
+def _refuse_other_lag(cursor_type: CursorType, rules: WindowRules) -> None:
+    if not rules.lag:
+        return
+    if cursor_type == "text" or (cursor_type in TIME_CURSORS) != isinstance(rules.lag, timedelta):
+        needed = {"text": "no lag", "integer": "a number", "numeric": "a number"}.get(cursor_type, "a duration")
+        raise ConfigurationError(f"A cursor of type {cursor_type} takes {needed} as lag.")
+
+
+# -- cursors that are times -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Cap:
+    """How far every change has surely been seen.
+
+    :param clock: None where the watermark must stay
+    :param oldest: the start of the oldest transaction in flight
+    """
+
+    clock: str | None
+    oldest: str | None
+    protection: str
+
+
+def _time_window(
+    connection: psycopg.Connection[Any],
+    cursor_type: CursorType,
+    low: CursorValue | None,
+    stored: CursorValue | None,
+    watermark: Watermark,
+    lag: timedelta | int,
+) -> OpenedWindow:
+    cap = _read_cap(connection, lag)
+    if cap.clock is None:
+        return OpenedWindow(Window(low=low, high=stored, protection=cap.protection), watermark.fences)
+    statement: SQL | Composed = {
+        "timestamptz": sql.CAP_TIMESTAMPTZ,
+        "timestamp": sql.CAP_TIMESTAMP,
+        "date": sql.cap_date(),
+    }[cursor_type]
+    values = {
+        "low": stored.text if stored else None,
+        "clock": cap.clock,
+        "oldest": cap.oldest,
+        "margin": MARGIN,
+        "lag": lag or timedelta(0),
+    }
+    row = connection.execute(statement, values).fetchone()
+    high = CursorValue(cursor_type, row[0]) if row else stored
+    return OpenedWindow(Window(low=low, high=high, protection=cap.protection), [])
+
+
+def _read_cap(connection: psycopg.Connection[Any], lag: timedelta | int) -> _Cap:
+    """The order matters: the clock first, then who is in flight, then what is prepared."""
+    clock, is_standby, replayed = _row(connection, sql.READ_CLOCK)
+    oldest, disabled, hidden = _row(connection, sql.READ_ACTIVITY)
+    (prepared,) = _row(connection, sql.COUNT_PREPARED)
+    if is_standby:
+        return _Cap(replayed, None, f"lag of {lag or timedelta(0)} behind what the standby has replayed")
+    if prepared:
+        return _Cap(None, None, "watermark stays: the source has prepared transactions, whose start is not visible")
+    if disabled:
+        return _Cap(None, None, "watermark stays: a session on the source has track_activities off")
+    if hidden and not _row(connection, sql.CAN_SEE_OTHERS)[0]:
+        return _Cap(clock, None, f"lag of {lag or timedelta(0)} only: grant pg_read_all_stats to see transactions")
+    return _Cap(clock, oldest, "oldest transaction in flight")
+
+
+# -- cursors that are drawn values ------------------------------------------------------------------------
+
+
+def _value_window(
+    connection: psycopg.Connection[Any],
+    stream: Stream,
+    cursor: StreamColumn,
+    cursor_type: CursorType,
+    low: CursorValue | None,
+    stored: CursorValue | None,
+    watermark: Watermark,
+    lag: timedelta | int,
+) -> OpenedWindow:
+    """An id is drawn before it is seen: a maximum counts once all transactions of its time have ended."""
+    (maximum,) = _row(connection, sql.read_maximum(stream))
+    fences = list(watermark.fences)
+    in_flight = _in_flight(connection)
+    if maximum is not None:
+        fences.append({"value": maximum, "transactions": sorted(in_flight)})
+    cleared, waiting = _wait_for(connection, fences)
+    high = stored
+    if cleared:
+        fence = cleared[-1]["value"]
+        statement = sql.highest(cursor.plain_type, with_lag=bool(lag))
+        values = {"low": stored.text if stored else None, "fence": fence, "lag": lag}
+        high = CursorValue(cursor_type, str(_row(connection, statement, values)[0]))
+    protection = _protection(connection, lag, waiting)
+    return OpenedWindow(Window(low=low, high=high, protection=protection), waiting[-_FENCES_KEPT:])
+
+
+def _wait_for(
+    connection: psycopg.Connection[Any], fences: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Part the fences into cleared and waiting ones, after giving short transactions a moment to end."""
+    deadline = time.monotonic() + _FENCE_WAIT_SECONDS
+    while True:
+        in_flight = _in_flight(connection)
+        waiting = [fence for fence in fences if in_flight.intersection(fence["transactions"])]
+        if not waiting or time.monotonic() > deadline:
+            return [fence for fence in fences if fence not in waiting], waiting
+        time.sleep(0.05)
+
+
+def _in_flight(connection: psycopg.Connection[Any]) -> set[str]:
+    return {row[0] for row in connection.execute(sql.READ_TRANSACTIONS_IN_FLIGHT)}
+
+
+def _protection(connection: psycopg.Connection[Any], lag: timedelta | int, waiting: list[dict[str, Any]]) -> str:
+    _, is_standby_row, _ = _row(connection, sql.READ_CLOCK)
+    _, _, hidden = _row(connection, sql.READ_ACTIVITY)
+    if is_standby_row or (hidden and not _row(connection, sql.CAN_SEE_OTHERS)[0]):
+        return f"lag of {lag or 0} only: transactions of others cannot be seen"
+    if waiting:
+        return f"transactions in flight: {len(waiting)} maxima wait for theirs to end"
+    return "transactions in flight"
+
+
+def _row(connection: psycopg.Connection[Any], query: Any, values: dict[str, Any] | None = None) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = connection.execute(query, values).fetchone()
+    return row or ()
