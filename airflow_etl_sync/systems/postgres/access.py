@@ -40,11 +40,12 @@ class PostgresAccess:
 
         return create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool, hide_parameters=True)
 
-    def adbc(self, *, autocommit: bool = False) -> AdbcConnection:
-        """An ADBC connection, for rows in bulk."""
+    def adbc(self) -> AdbcConnection:
+        """An ADBC connection, for rows in bulk; its transaction ends with ``commit`` or ``close``."""
         import adbc_driver_postgresql.dbapi
 
-        return adbc_driver_postgresql.dbapi.connect(self._named(), autocommit=autocommit)
+        connection: AdbcConnection = adbc_driver_postgresql.dbapi.connect(self._named())
+        return connection
 
     def _named(self) -> str:
         from psycopg.conninfo import conninfo_to_dict, make_conninfo

@@ -113,11 +113,11 @@ def _time_window(
     cap = _read_cap(connection, lag)
     if cap.clock is None:
         return OpenedWindow(Window(low=low, high=stored, protection=cap.protection), watermark.fences)
-    statement: SQL | Composed = {
+    statements: dict[str, SQL | Composed] = {
         "timestamptz": sql.CAP_TIMESTAMPTZ,
         "timestamp": sql.CAP_TIMESTAMP,
         "date": sql.cap_date(),
-    }[cursor_type]
+    }
     values = {
         "low": stored.text if stored else None,
         "clock": cap.clock,
@@ -125,7 +125,7 @@ def _time_window(
         "margin": MARGIN,
         "lag": lag or timedelta(0),
     }
-    row = connection.execute(statement, values).fetchone()
+    row = connection.execute(statements[cursor_type], values).fetchone()
     high = CursorValue(cursor_type, row[0]) if row else stored
     return OpenedWindow(Window(low=low, high=high, protection=cap.protection), [])
 
