@@ -20,20 +20,20 @@ cd "$room" # so that nothing is imported from the checkout
 grep --quiet '^airflow-etl-sync ' "$room/providers" || { echo "airflow providers list does not show airflow-etl-sync" >&2; exit 1; }
 
 "$room/venv/bin/python" - <<'CODE'
-import importlib
-import pkgutil
+from pathlib import Path
 
-from airflow.sdk import DAG
+from airflow.dag_processing.dagbag import DagBag
 
 from airflow_etl_sync import example_dags
 
-names = sorted(module.name for module in pkgutil.iter_modules(example_dags.__path__))
-if not names:
-    raise SystemExit("the wheel ships no example DAG")
-for name in names:
-    module = importlib.import_module(f"airflow_etl_sync.example_dags.{name}")
-    dag_ids = sorted(value.dag_id for value in vars(module).values() if isinstance(value, DAG))
-    if not dag_ids:
-        raise SystemExit(f"the example {name} defines no DAG")
-    print(f"example {name}: {', '.join(dag_ids)}")
+[folder] = example_dags.__path__
+files = sorted(path.name for path in Path(folder).glob("*.py"))
+bag = DagBag(dag_folder=folder)
+if bag.import_errors:
+    raise SystemExit("\n".join(f"{path}: {error}" for path, error in bag.import_errors.items()))
+without = set(files) - {Path(dag.fileloc).name for dag in bag.dags.values()}
+if without or not files:
+    raise SystemExit(f"examples without a DAG: {sorted(without) or 'the wheel ships no example at all'}")
+for dag_id, dag in sorted(bag.dags.items()):
+    print(f"example {Path(dag.fileloc).name}: {dag_id}, {len(dag.tasks)} tasks")
 CODE
