@@ -103,6 +103,12 @@ def test_the_metadata_connection_leads_to_its_database(compose: dict[str, Any]) 
     assert environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == expected.format(**database)
 
 
+def test_the_rows_to_sync_go_into_the_shop(compose: dict[str, Any]) -> None:
+    database = compose["services"]["shop-db"]["environment"]
+    expected = "postgresql://{POSTGRES_USER}:{POSTGRES_PASSWORD}@shop-db:5432/{POSTGRES_DB}"
+    assert compose["services"]["shop-rows"]["environment"]["SHOP_URI"] == expected.format(**database)
+
+
 def test_every_mounted_or_built_path_and_volume_exists(compose: dict[str, Any]) -> None:
     for service in compose["services"].values():
         for mount in service.get("volumes", []):
@@ -116,7 +122,7 @@ def test_every_mounted_or_built_path_and_volume_exists(compose: dict[str, Any]) 
 def test_the_image_of_airflow_s_services_is_built_from_this_package(compose: dict[str, Any]) -> None:
     services = compose["services"]
     built = services["airflow-init"]
-    assert {services[name]["image"] for name in AIRFLOW_SERVICES} == {built["image"]}
+    assert {services[name]["image"] for name in (*AIRFLOW_SERVICES, "shop-rows")} == {built["image"]}
     dockerfile = built["build"]["dockerfile_inline"]
     installed = re.search(r"--editable (\S+)", dockerfile)
     assert installed is not None
