@@ -117,7 +117,8 @@ def _patient_group(group_id: str, default_args: Mapping[str, Any] | None) -> Tas
 
 def _check_literals(table: str | None, sql: str | None, conflict: str) -> None:
     """Show the author's slips when the file is parsed, not when the first window has been read."""
-    if (table is None) == (sql is None):
+    is_templated = any("{{" in given for given in (table, sql) if given is not None)
+    if not is_templated and (table is None) == (sql is None):
         raise ConfigurationError("Give exactly one of table and sql: the stream is one or the other.")
     strategies = get_args(ConflictStrategy)
     if "{{" not in conflict and conflict not in strategies:

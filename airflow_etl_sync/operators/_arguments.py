@@ -18,7 +18,7 @@ from airflow_etl_sync.errors import ConfigurationError
 
 _ABSENT = ("", "none", "null")
 _YES, _NO = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_NUMBER = re.compile(r"-?\d+", re.ASCII)
 _ISO_DURATION = re.compile(
     r"P(?=.)(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
     r"(?:T(?=.)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?",
@@ -97,9 +97,8 @@ def as_names(name: str, value: object) -> tuple[str, ...]:
 def as_lag(name: str, value: object) -> timedelta | int:
     """Take how far a watermark stays behind.
 
-    A ``timedelta``, an ISO 8601 duration (``PT5M``, ``P1DT12H``) or ``5:00:00`` is a duration. A whole
-    number stays one, because only the cursor's type says whether it counts seconds or ids; a fraction
-    counts seconds.
+    A ``timedelta``, an ISO 8601 duration (``PT5M``, ``P1DT12H``) or ``5:00:00`` is a duration, for cursors
+    that are times. A whole number is one of ids, for cursors that are numbers.
 
     :raises ConfigurationError: where it is negative or none of these
     """
@@ -107,7 +106,7 @@ def as_lag(name: str, value: object) -> timedelta | int:
         return timedelta(0)
     lag = value if isinstance(value, timedelta) else _lag_from_text(str(value).strip())
     if lag is None or _is_negative(lag):
-        _refuse(name, value, "a duration such as PT5M, a number of seconds, or a number of ids, not negative")
+        _refuse(name, value, "a duration such as PT5M, or for a numeric cursor a whole number, not negative")
     return lag
 
 
@@ -158,7 +157,7 @@ def _json_or_none(text: str) -> object:
 
 def _lag_from_text(text: str) -> timedelta | int | None:
     if _NUMBER.fullmatch(text):
-        return timedelta(seconds=float(text)) if "." in text else int(text)
+        return int(text)
     match = _ISO_DURATION.fullmatch(text) or _CLOCK_DURATION.fullmatch(text)
     if match is None:
         return None

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_etl_sync.core.model import CursorValue, Extraction
+    from airflow_etl_sync.core.model import Extraction
+    from airflow_etl_sync.journey.advance import Advanced
 
 
 class WatermarkAdvanceOperator(BaseOperator):
@@ -46,23 +47,23 @@ class WatermarkAdvanceOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Move the watermark.
 
-        :returns: sync key, kind of the run, watermark and its type
+        :returns: sync key, kind of the run, watermark and its type, counts over all loads
         :raises AirflowFailException: where chunks are missing, or another run moved the watermark
         """
         with failing_for_good():
-            extraction, watermark = self._advance()
-        value, cursor_type = (watermark.text, watermark.type) if watermark else (None, None)
-        self.log.info("Advanced %r (%s): watermark %s", extraction.sync_key, extraction.kind, value)
+            extraction, advanced = self._advance()
+        watermark = advanced.watermark
         return {
             "sync_key": extraction.sync_key,
             "kind": extraction.kind,
             "extraction_id": extraction.extraction_id,
-            "watermark": value,
-            "cursor_type": cursor_type,
+            "watermark": watermark.text if watermark else None,
+            "cursor_type": watermark.type if watermark else None,
             "rows_extracted": extraction.rows,
+            "counts": advanced.counts.to_json(),
         }
 
-    def _advance(self) -> tuple[Extraction, CursorValue | None]:
+    def _advance(self) -> tuple[Extraction, Advanced]:
         from airflow_etl_sync.core.model import Extraction
         from airflow_etl_sync.hooks.connections import postgres_access
         from airflow_etl_sync.journey.advance import advance

@@ -40,8 +40,8 @@ class IncrementalExtractOperator(BaseOperator):
     :param primary_key: the columns that name a record; by default the table's own key
     :param columns: the columns to read; by default all
     :param where: an SQL condition that every row must meet
-    :param lag: how far the watermark stays behind: a ``timedelta``, an ISO 8601 duration (``PT5M``) or
-        seconds; for an integer cursor a number
+    :param lag: how far the watermark stays behind: a ``timedelta`` or an ISO 8601 duration (``PT5M``); for a
+        numeric cursor a whole number
     :param initial_value: where the very first window starts; by default everything is read
     :param on_cursor_null: ``include``, ``exclude`` or ``raise``: what becomes of rows without a cursor
     :param range_start: lowest cursor value of a backfill, included; a backfill never moves the watermark
@@ -114,12 +114,6 @@ class IncrementalExtractOperator(BaseOperator):
         with failing_for_good():
             parts = min(arguments.as_count("load_parts", self.load_parts), _MOST_PARTS)
             extraction = self._extract(context)
-        self.log.info(
-            "Extracted %r: %d rows in %d chunks, window from %s, next from %s, protection: %s",
-            extraction.sync_key, extraction.rows, len(extraction.chunks),
-            extraction.window.low and extraction.window.low.text,
-            extraction.window.high and extraction.window.high.text, extraction.window.protection,
-        )  # fmt: skip
         return [part.to_json() for part in extraction.parts(parts)]
 
     def _extract(self, context: Context) -> Extraction:

@@ -73,7 +73,6 @@ class UpsertLoadOperator(BaseOperator):
         """
         with failing_for_good():
             counts = self._load(context["ti"].try_number)
-        self.log.info("Loaded into %s: %s", self.table, counts)
         return counts.to_json()
 
     def _load(self, try_number: int) -> Counts:

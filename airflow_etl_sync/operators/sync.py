@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -35,8 +36,8 @@ class IncrementalSyncOperator(BaseOperator):
     :param primary_key: the columns that name a record; by default the source table's own key
     :param columns: the columns to read; by default all
     :param where: an SQL condition that every row must meet
-    :param lag: how far the watermark stays behind: a ``timedelta``, an ISO 8601 duration (``PT5M``) or
-        seconds; for an integer cursor a number
+    :param lag: how far the watermark stays behind: a ``timedelta`` or an ISO 8601 duration (``PT5M``); for a
+        numeric cursor a whole number
     :param initial_value: where the very first window starts; by default everything is read
     :param on_cursor_null: ``include``, ``exclude`` or ``raise``: what becomes of rows without a cursor
     :param range_start: lowest cursor value of a backfill, included; a backfill never moves the watermark
@@ -115,11 +116,15 @@ class IncrementalSyncOperator(BaseOperator):
         """
         with failing_for_good():
             report = self._sync(context)
-        self.log.info(
-            "Synced %r into %s: %s in %.1f s, protection: %s",
-            self.sync_key, self.destination_table, report.counts, report.seconds, report.window.protection,
-        )  # fmt: skip
-        return report.to_json()
+        return {
+            "sync_key": self.sync_key,
+            "extraction_id": report.extraction_id,
+            "window": asdict(report.window),
+            "watermark": report.watermark.text if report.watermark else None,
+            "cursor_type": report.watermark.type if report.watermark else None,
+            "counts": report.counts.to_json(),
+            "seconds": round(report.seconds, 3),
+        }
 
     def _sync(self, context: Context) -> SyncReport:
         from airflow_etl_sync.hooks.connections import postgres_access

@@ -54,7 +54,7 @@ class Airflow:
 
     process: subprocess.Popen[str]
     errors: Path
-    connections: dict[str, str] = field(default_factory=dict)
+    connections: dict[str, str] = field(default_factory=dict, repr=False)
 
     def connect(self, conn_id: str, conninfo: str, **changes: Any) -> None:
         """Define a connection, as Airflow's environment variables do."""
