@@ -34,7 +34,7 @@ def _play(options: argparse.Namespace) -> int:
         console.print("Stopped.")
         return 0 if options.ui else INTERRUPTED
     except (RuntimeError, LookupError, OSError, psycopg.Error, httpx.HTTPError) as error:
-        console.print(f"The demonstration failed: {error}", style="red", markup=False, highlight=False)
+        console.print(f"The demonstration failed: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
     return 0 if is_right else 1
 
@@ -43,18 +43,22 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m airflow_etl_sync.demo", description=__doc__)
     parser.add_argument(
         "--rows",
-        type=_row_count,
         default=os.environ.get("ROWS", DEFAULT_ORDERS),
         help="how many orders the shop begins with (environment: ROWS)",
     )
     parser.add_argument("--ui", action="store_true", help="leave Airflow running afterwards, until Ctrl-C")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if not is_row_count(options.rows):
+        parser.exit(
+            2, f"ROWS must be a whole number of at least 1, such as {DEFAULT_ORDERS}; it is {options.rows!r}.\n"
+        )
+    options.rows = int(options.rows)
+    return options
 
 
-def _row_count(text: str) -> int:
-    if text.isascii() and text.isdecimal() and int(text) > 0:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"ROWS must be a whole number of at least 1, such as 100000; it is {text!r}.")
+def is_row_count(text: str) -> bool:
+    """Whether a text is a number of orders that a shop can begin with."""
+    return text.isascii() and text.isdecimal() and int(text) > 0
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 USERNAME = "admin"
-START_SECONDS = 180.0
+START_SECONDS = 300.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.5
 

@@ -88,7 +88,7 @@ def _two_runs(steps: Steps, stage: Stage, orders: int) -> bool:
             changes = _busy_day(steps, shop, late)
         second = _run(steps, airflow, api, stage, "Second run")
     steps.console.print(table_of(first, second))
-    steps.console.print(f"Protection of the window: {second.protection}", highlight=False)
+    steps.console.print(f"Protection of the window: {second.protection}", highlight=False, soft_wrap=True)
     return _judge(steps, stage, first, second, orders, changes)
 
 
@@ -106,6 +106,7 @@ def _busy_day(steps: Steps, shop: Shop, late: LateTransaction) -> Changes:
         f"             {len(changes.inserted):,} orders added, {len(changes.updated):,} changed; of these "
         f"{len(late.changes.inserted):,} and {len(late.changes.updated):,} by the transaction that was open before",
         highlight=False,
+        soft_wrap=True,
     )
     return changes
 
@@ -116,7 +117,9 @@ def _run(steps: Steps, airflow: Airflow, api: AirflowApi, stage: Stage, title: s
         try:
             api.wait_for_run(ORDERS_DAG, run_id, progress)
         except RunFailedError:
-            steps.console.print(airflow.task_log_tail(ORDERS_DAG, run_id), markup=False, highlight=False)
+            steps.console.print(
+                airflow.task_log_tail(ORDERS_DAG, run_id), style="red", markup=False, highlight=False, soft_wrap=True
+            )
             raise
     return read_run(stage.warehouse, run_id)
 
@@ -126,13 +129,14 @@ def _judge(steps: Steps, stage: Stage, first: RunRecord, second: RunRecord, orde
         comparison = compare_orders(stage.shop, stage.warehouse)
     complaints = _complaints(first, second, orders, changes, comparison)
     for complaint in complaints:
-        steps.console.print(f"[red]wrong[/] {complaint}", highlight=False)
+        steps.console.print(f"[red]wrong[/] {complaint}", highlight=False, soft_wrap=True)
     if not complaints:
         steps.console.print(
             f"[green]right[/] {comparison.source_rows:,} rows, the same on both sides; the second run moved the "
             f"{len(changes.inserted) + len(changes.updated):,} that changed and no others. "
             f"All in all {steps.seconds:.0f} s.",
             highlight=False,
+            soft_wrap=True,
         )
     return not complaints
 

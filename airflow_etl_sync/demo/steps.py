@@ -29,5 +29,24 @@ class Steps:
         """Show a step while its block runs; yields what takes a word on its progress."""
         began = time.monotonic()
         with self.console.status(title) as status:
-            yield lambda detail: status.update(f"{title}: {detail}")
-        self.console.print(f"[green]done[/] {time.monotonic() - began:6.1f} s  {title}", highlight=False)
+            if self.console.is_terminal:
+                yield lambda detail: status.update(f"{title}: {detail}")
+            else:
+                yield self._each_once()
+        self.console.print(
+            f"[green]done[/] {time.monotonic() - began:6.1f} s  {title}", highlight=False, soft_wrap=True
+        )
+
+    def _each_once(self) -> Callable[[str], None]:
+        """Return what prints a word on progress as a line, unless it was the last one too."""
+        last = ""
+
+        def show(detail: str) -> None:
+            nonlocal last
+            if detail != last:
+                self.console.print(
+                    f"     {self.seconds:6.1f} s  ... {detail}", markup=False, highlight=False, soft_wrap=True
+                )
+            last = detail
+
+        return show
