@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
-import psutil  # type: ignore[import-untyped]
+import psutil
 from psycopg.conninfo import conninfo_to_dict
 
 from airflow_etl_sync.demo.api import AirflowApi
+from airflow_etl_sync.demo.guardian import Guardian
 from airflow_etl_sync.demo.postgres import HOST, free_port
 from airflow_etl_sync.demo.signals import uninterrupted
 
@@ -67,6 +68,7 @@ class Airflow:
         self._has_schedules = has_schedules
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._guardian: Guardian | None = None
         self.password = secrets.token_urlsafe(12)
 
     @property
@@ -83,6 +85,7 @@ class Airflow:
         self._prepare_home()
         try:
             self._process = self._launch()
+            self._guardian = Guardian(-self._process.pid, stop_signal="TERM", options={})
         except BaseException:
             self.stop()
             raise
@@ -117,6 +120,9 @@ class Airflow:
             process, self._process = self._process, None
             if process is not None:
                 _stop_family(process)
+            guardian, self._guardian = self._guardian, None
+            if guardian is not None:
+                guardian.dismiss()
 
     def log_tail(self, lines: int = 25) -> str:
         """Return the end of the components' output."""

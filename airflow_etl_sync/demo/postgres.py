@@ -22,6 +22,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from airflow_etl_sync.demo.guardian import Guardian
 from airflow_etl_sync.demo.signals import uninterrupted
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class EmbeddedPostgres:
         self._password = secrets.token_hex(16)
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._guardian: Guardian | None = None
         self._port = 0
 
     def __enter__(self) -> Self:
@@ -143,6 +145,9 @@ class EmbeddedPostgres:
             process, self._process = self._process, None
             if process is not None:
                 _stop_process(process)
+            guardian, self._guardian = self._guardian, None
+            if guardian is not None:
+                guardian.dismiss()
             directory, self._directory = self._directory, None
             if directory is not None:
                 shutil.rmtree(directory, ignore_errors=True)
@@ -181,6 +186,7 @@ class EmbeddedPostgres:
             self._port = free_port()
             self._process = self._launch(installation, directory / "data", log)
             if self._is_ready(self._process):
+                self._guardian = _guardian(self._process, installation, directory / "data")
                 return
             _stop_process(self._process)
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
@@ -207,6 +213,10 @@ class EmbeddedPostgres:
                 return True
             time.sleep(0.05)
         return False
+
+
+def _guardian(process: subprocess.Popen[bytes], installation: Path, data: Path) -> Guardian:
+    return Guardian(process.pid, stop_signal="INT", directory=str(data), options=_as_server(installation))
 
 
 def _answers(conninfo: str) -> bool:

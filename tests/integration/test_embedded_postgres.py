@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -42,6 +45,22 @@ def test_leaves_nothing_behind_after_an_error(tmp_path: Path, monkeypatch: pytes
         fail()
     assert not is_running(pids[0])
     assert list((tmp_path / "open").iterdir()) == []
+
+
+def test_does_not_outlive_a_killed_maker() -> None:
+    script = (
+        "import time; from airflow_etl_sync.demo.postgres import EmbeddedPostgres\n"
+        "with EmbeddedPostgres() as postgres: print(postgres.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as maker:
+        assert maker.stdout is not None
+        pid = int(maker.stdout.readline())
+        assert is_running(pid)
+        maker.kill()
+    deadline = time.monotonic() + 20
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not is_running(pid)
 
 
 def test_refuses_a_wrong_password() -> None:
