@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal, get_args
 
@@ -185,11 +185,13 @@ class Chunk:
     :param number: its place in the extraction, from 0
     :param rows: how many rows it holds
     :param bytes: its size
+    :param writer: which try wrote it; a try that is slow to die cannot replace what its successor wrote
     """
 
     number: int
     rows: int
     bytes: int
+    writer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,9 +271,9 @@ class Extraction:
         return [replace(self, chunks=self.chunks[hand::hands]) for hand in range(hands)]
 
     def to_json(self) -> dict[str, Any]:
-        """The extraction as JSON; chunks shrink to ``[number, rows, bytes]``."""
+        """The extraction as JSON; chunks shrink to ``[number, rows, bytes, writer]``."""
         known = {name: getattr(self, name) for name in self.__slots__ if name not in ("window", "chunks")}
-        chunks = [[chunk.number, chunk.rows, chunk.bytes] for chunk in self.chunks]
+        chunks = [list(astuple(chunk)) for chunk in self.chunks]
         return {**known, "primary_key": list(self.primary_key), "window": asdict(self.window), "chunks": chunks}
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ class Staging:
 
     def __init__(self, root: Any) -> None:
         self._root = root
+        self._writer = secrets.token_hex(4)
 
     @property
     def uri(self) -> str:
@@ -41,14 +43,14 @@ class Staging:
         return socket.gethostname()
 
     def write(self, extraction_id: str, number: int, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Chunk:
-        """Write one chunk; an object of the same name, left by a killed try, is replaced.
+        """Write one chunk, under a name that no other try uses.
 
         :raises SourceError: (retryable) where the storage is full or unreachable
         """
         import pyarrow.parquet as pq
 
         directory = self._directory(extraction_id)
-        path = directory / _name(number)
+        path = directory / _name(number, self._writer)
         rows = 0
         with _explained(f"write chunk {number} below {self.uri}"):
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -61,7 +63,7 @@ class Staging:
             for batch in filter(len, batches):
                 rows += batch.num_rows
                 writer.write_batch(batch, row_group_size=_ROW_GROUP_ROWS)
-        return Chunk(number, rows, int(path.stat().st_size))
+        return Chunk(number, rows, int(path.stat().st_size), self._writer)
 
     @contextmanager
     def open(self, extraction: Extraction, chunk: Chunk) -> Iterator[pq.ParquetFile]:
@@ -72,7 +74,7 @@ class Staging:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = self._directory(extraction.extraction_id) / _name(chunk.number)
+        path = self._directory(extraction.extraction_id) / _name(chunk.number, chunk.writer)
         if not path.exists():
             raise StateError(self._missing(extraction, chunk))
         if path.stat().st_size != chunk.bytes:
@@ -119,8 +121,10 @@ def read_batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
         yield from file.iter_batches(BATCH_ROWS, row_groups=[group], use_threads=False)
 
 
-def _name(number: int) -> str:
-    return f"{number:06d}.parquet"
+def _name(number: int, writer: str) -> str:
+    if not writer.isalnum():
+        raise StateError("The extraction names a chunk that this package did not write: pass extract.output as it is.")
+    return f"{int(number):06d}-{writer}.parquet"
 
 
 @contextmanager

@@ -64,6 +64,11 @@ def _close(connection: Connection, run: Run) -> None:
 
 
 def _refuse_unloaded(connection: Connection, run: Run) -> None:
+    if run.is_overtaken and run.kind != "backfill":
+        raise StateError(
+            f"A newer run of {run.sync_key!r} has begun: it moves the watermark, this run does not. "
+            "Clear the extract task to run again, one run at a time (max_active_runs=1)."
+        )
     if run.status != "extracted":
         raise StateError(f"The extraction of {run.sync_key!r} is {run.status}, so the watermark stays where it is.")
     wanted = {chunk.number for chunk in ledger.read_checkpoint(connection, run.extraction_id).chunks}

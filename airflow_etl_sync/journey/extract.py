@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 
 from sqlalchemy import Engine
 
@@ -69,11 +70,11 @@ def extract(
 
 def _stage_all(source: Source, state: Engine, staging: Staging, opening: Opening, chunk_rows: int) -> list[Chunk]:
     run, checkpoint = opening.run, opening.checkpoint
-    batches = source.read(run.window, checkpoint.resume_after)
-    return [
-        _stage(source, state, staging, run.extraction_id, number, reader)
-        for number, reader in enumerate(cut(batches, chunk_rows), start=len(checkpoint.chunks))
-    ]
+    with closing(source.read(run.window, checkpoint.resume_after)) as batches:
+        return [
+            _stage(source, state, staging, run.extraction_id, number, reader)
+            for number, reader in enumerate(cut(batches, chunk_rows), start=len(checkpoint.chunks))
+        ]
 
 
 def _stage(

@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 
 from airflow_etl_sync.core.model import Chunk, Counts, Extraction, LoadRules
 from airflow_etl_sync.core.staging import Staging, read_batches
-from airflow_etl_sync.errors import DestinationError, explaining
+from airflow_etl_sync.errors import DestinationError, StateError, explaining
 from airflow_etl_sync.state import ledger, runs, tables
+from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import Destination, MergeKeys, StagedChunk
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def merge_once(
 
     :returns: its counts, or None where another try has loaded it in the meantime
     """
+    refuse_overtaken(runs.get(connection, extraction_id), rules)
     if not ledger.claim(connection, extraction_id, chunk.number, destination.target):
         return None
     counts = destination.merge(connection, staged, chunk.rows, keys, rules)
@@ -106,3 +108,19 @@ def merge_once(
     ledger.record_loaded(connection, extraction_id, chunk.number, destination.target, counts)
     log.info("Merged chunk %d: %s", chunk.number, counts)
     return counts
+
+
+def refuse_overtaken(run: Run, rules: LoadRules) -> None:
+    """Keep a run from writing rows that are older than those of its successor.
+
+    A backfill may go on where a row's age decides, or where it overwrites nothing.
+
+    :raises StateError: where a newer run of the sync has begun
+    """
+    is_harmless = run.kind == "backfill" and rules.conflict in ("latest_wins", "dest_wins")
+    if run.is_overtaken and not is_harmless:
+        raise StateError(
+            f"A newer run of {run.sync_key!r} has begun, so this one may not load older rows over its rows. "
+            "Clear the extract task to run again, one run at a time (max_active_runs=1)"
+            + (", or load the backfill with latest_wins." if run.kind == "backfill" else ".")
+        )

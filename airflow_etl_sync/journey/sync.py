@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,10 +73,10 @@ def sync(
     loading = _Loading(
         source, destination, MergeKeys(opening.shape.primary_key, stream.cursor_field), load_rules, run.extraction_id
     )
-    batches = source.read(run.window, checkpoint.resume_after)
     rows = sum(chunk.rows for chunk in checkpoint.chunks)
-    for number, reader in enumerate(cut(batches, chunk_rows), start=len(checkpoint.chunks)):
-        rows += loading.checkpoint(number, reader, try_number)
+    with closing(source.read(run.window, checkpoint.resume_after)) as batches:
+        for number, reader in enumerate(cut(batches, chunk_rows), start=len(checkpoint.chunks)):
+            rows += loading.checkpoint(number, reader, try_number)
     with explaining(DestinationError, "close the run"), destination.engine.begin() as connection:
         runs.mark_extracted(connection, run.extraction_id, rows)
     advanced = finish(destination.engine, run.extraction_id)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from airflow_etl_sync.core.model import Chunk, Counts
+from airflow_etl_sync.errors import StateError
 from airflow_etl_sync.state.tables import extracted_chunk, loaded_chunk
 
 
@@ -34,14 +35,23 @@ def read_checkpoint(connection: Connection, extraction_id: str) -> Checkpoint:
     ).all()
     if not rows:
         return Checkpoint()
-    return Checkpoint(tuple(Chunk(row.number, row.rows, row.bytes) for row in rows), rows[-1].resume_after)
+    return Checkpoint(tuple(Chunk(row.number, row.rows, row.bytes, row.writer) for row in rows), rows[-1].resume_after)
 
 
 def record_extracted(connection: Connection, extraction_id: str, chunk: Chunk, resume_after: dict[str, Any]) -> None:
-    """Note that a chunk is complete, and where reading goes on after it."""
-    connection.execute(
-        insert(extracted_chunk).values(extraction_id=extraction_id, resume_after=resume_after, **asdict(chunk))
-    )
+    """Note that a chunk is complete, and where reading goes on after it.
+
+    :raises StateError: (retryable) where another try of the task has done so in the meantime
+    """
+    values = {"extraction_id": extraction_id, "resume_after": resume_after, **asdict(chunk)}
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(extracted_chunk).values(**values))
+    except IntegrityError:
+        raise StateError(
+            f"Another try of this task has completed chunk {chunk.number} meanwhile: the next try goes on after it.",
+            is_retryable=True,
+        ) from None
 
 
 def claim(connection: Connection, extraction_id: str, number: int, target: str) -> bool:

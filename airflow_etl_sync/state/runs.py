@@ -15,6 +15,7 @@ from airflow_etl_sync.state.tables import sync_run
 
 Status = Literal["extracting", "extracted", "done", "abandoned"]
 
+_UNFINISHED: tuple[Status, ...] = ("extracting", "extracted")
 GIVEN_UP_AFTER = timedelta(days=7)
 
 
@@ -26,6 +27,7 @@ class Run:
     :param watermark_version: the version of the watermark that its window was made from
     :param fences: what the next watermark waits for, see :mod:`airflow_etl_sync.systems.postgres.source`
     :param is_resumed: whether more than one snapshot fed it
+    :param is_overtaken: whether a newer run of the sync has begun since
     """
 
     extraction_id: str
@@ -39,6 +41,7 @@ class Run:
     staging_uri: str
     host: str
     is_resumed: bool = False
+    is_overtaken: bool = False
 
 
 def start(
@@ -54,7 +57,15 @@ def start(
     staging_uri: str,
     host: str,
 ) -> Run:
-    """Record a fresh extraction under a new id."""
+    """Record a fresh extraction under a new id, and overtake the sync's unfinished ones.
+
+    A run that was overtaken holds older rows than its successor, so it may not load them any more. Its loads
+    check that under a lock (:func:`get`), for which this waits: once the new run reads, none is under way. A
+    backfill overtakes nobody, since what changed after another run's snapshot is read again by the run after.
+    """
+    if kind != "backfill":
+        unfinished = (sync_run.c.sync_key == sync_key) & sync_run.c.status.in_(_UNFINISHED)
+        connection.execute(update(sync_run).where(unfinished).values(is_overtaken=True))
     run = Run(
         extraction_id=uuid4().hex,
         sync_key=sync_key,
@@ -105,16 +116,16 @@ def find_unfinished(
         return None
     run = _run(row)
     same = (run.fingerprint, run.watermark_version) == (fingerprint, watermark_version)
-    return run if same and run.status == "extracting" else None
+    return run if same and run.status == "extracting" and not run.is_overtaken else None
 
 
 def get(connection: Connection, extraction_id: str) -> Run:
-    """One run, locked until the transaction ends.
+    """One run, shared-locked until the transaction ends: until then no other run can overtake it.
 
     :raises StateError: where it is not recorded here
     """
     row = connection.execute(
-        select(sync_run).where(sync_run.c.extraction_id == extraction_id).with_for_update(read=True, key_share=True)
+        select(sync_run).where(sync_run.c.extraction_id == extraction_id).with_for_update(read=True)
     ).one_or_none()
     if row is None:
         raise StateError(
@@ -143,7 +154,7 @@ def give_up_old(connection: Connection, sync_key: str) -> list[Run]:
     """Mark the sync's runs that nobody finished in a week as abandoned, and return them for cleaning up."""
     stale = (
         (sync_run.c.sync_key == sync_key)
-        & sync_run.c.status.in_(("extracting", "extracted"))
+        & sync_run.c.status.in_(_UNFINISHED)
         & (sync_run.c.started_at < datetime.now(timezone.utc) - GIVEN_UP_AFTER)
     )
     found = [_run(row) for row in connection.execute(select(sync_run).where(stale))]

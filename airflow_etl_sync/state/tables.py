@@ -68,6 +68,7 @@ sync_run = Table(
     Column("staging_uri", Text),
     Column("host", Text),
     Column("is_resumed", Boolean, nullable=False),
+    Column("is_overtaken", Boolean, nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False, index=True),
     Column("extracted_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
@@ -85,6 +86,7 @@ extracted_chunk = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("rows", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
+    Column("writer", String(8), nullable=False),
     Column("resume_after", JSON, nullable=False),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -59,7 +59,7 @@ class Source(Protocol):
     def open_window(self, watermark: Watermark, rules: WindowRules) -> OpenedWindow:
         """Choose the window; must be called before the first ``read``."""
 
-    def read(self, window: Window, after: Position | None) -> Iterator[pa.RecordBatch]:
+    def read(self, window: Window, after: Position | None) -> Generator[pa.RecordBatch]:
         """The rows of the window, in an order that ``after`` can be found in again.
 
         A stream's first window yields at least one batch, empty if need be: it carries the schema.

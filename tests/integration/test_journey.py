@@ -212,15 +212,55 @@ def test_a_load_into_another_database_is_refused(
         load(elsewhere, journey.staging, extraction, LoadRules())
 
 
+def test_a_run_that_was_overtaken_neither_loads_nor_advances(
+    journey: Journey, orders: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    older = journey.extract()
+    orders.execute("UPDATE orders SET status = 'paid', updated_at = now() - interval '1 minute'")
+    newer = journey.extract()
+    journey.load(newer)
+    with pytest.raises(StateError, match="A newer run of 'orders' has begun"):
+        journey.load(older)
+    with pytest.raises(StateError, match="A newer run of 'orders' has begun"):
+        journey.advance(older)
+    journey.advance(newer)
+    assert _rows(warehouse) == _rows(orders)
+
+
+def test_a_backfill_does_not_load_older_rows_over_those_of_a_later_run(
+    journey: Journey, orders: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    backfill = journey.extract(rules=WindowRules(range_start="2000-01-01"))
+    orders.execute("UPDATE orders SET status = 'paid', updated_at = now() - interval '1 minute'")
+    journey.chain()
+    with pytest.raises(StateError, match="load the backfill with latest_wins"):
+        journey.load(backfill)
+    assert journey.load(backfill, LoadRules(conflict="latest_wins")) == Counts(skipped=ROWS)
+    assert journey.advance(backfill).counts == Counts(skipped=ROWS)
+    assert _rows(warehouse) == _rows(orders)
+
+
+def test_a_try_that_is_slow_to_die_cannot_replace_a_chunk(journey: Journey, orders: psycopg.Connection) -> None:
+    extraction = journey.extract()
+    late = Staging(Path(journey.staging.uri))
+    with journey.staging.open(extraction, extraction.chunks[0]) as file:
+        late.write(extraction.extraction_id, 0, file.schema_arrow, list(file.iter_batches(10))[:1])
+    assert journey.load(extraction) == Counts(inserted=ROWS)
+
+
 BAD_STREAMS = {
     "no such table": (replace(STREAM, table=TableName("nothing")), SchemaError, "has no table 'nothing'"),
     "no such cursor": (replace(STREAM, cursor_field="changed"), SchemaError, "no column 'changed'"),
     "no such column": (replace(STREAM, columns=("id", "price")), SchemaError, "price"),
     "no such key": (replace(STREAM, primary_key=("order_id",)), SchemaError, "no column 'order_id'"),
-    "cursor of an unusable type": (replace(STREAM, cursor_field="flag", table=TableName("odd")), ConfigurationError, "cannot be a cursor"),
+    "cursor of an unusable type": (
+        replace(STREAM, cursor_field="flag", table=TableName("odd")),
+        ConfigurationError,
+        "cannot be a cursor",
+    ),
     "no key": (replace(STREAM, table=TableName("odd")), ConfigurationError, "set primary_key"),
     "broken query": (replace(STREAM, table=None, sql="SELEC 1"), ConfigurationError, "syntax error"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("stream", "error", "words"), BAD_STREAMS.values(), ids=BAD_STREAMS)
@@ -255,10 +295,16 @@ def test_a_database_that_does_not_answer_may_be_tried_again(journey: Journey, or
 
 
 BAD_TARGETS = {
-    "without a key": ("CREATE TABLE orders (id bigint, status text, amount numeric, updated_at timestamptz)", "primary key"),
+    "without a key": (
+        "CREATE TABLE orders (id bigint, status text, amount numeric, updated_at timestamptz)",
+        "primary key",
+    ),
     "without a column": ("CREATE TABLE orders (id bigint PRIMARY KEY, status text)", "no column amount, updated_at"),
-    "that is a view": ("CREATE VIEW orders AS SELECT 1::bigint AS id, '' AS status, 1.0 AS amount, now() AS updated_at", "is no table"),
-}  # fmt: skip
+    "that is a view": (
+        "CREATE VIEW orders AS SELECT 1::bigint AS id, '' AS status, 1.0 AS amount, now() AS updated_at",
+        "is no table",
+    ),
+}
 
 
 @pytest.mark.parametrize(("statement", "words"), BAD_TARGETS.values(), ids=BAD_TARGETS)

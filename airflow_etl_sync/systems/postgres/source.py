@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,7 +67,7 @@ class PostgresSource:
                 self._refuse_null_cursors(connection)
             return open_window(connection, self._stream, cursor, self._cursor_type, watermark, rules)
 
-    def read(self, window: Window, after: Position | None) -> Iterator[pa.RecordBatch]:
+    def read(self, window: Window, after: Position | None) -> Generator[pa.RecordBatch]:
         with (
             explaining(SourceError, f"read the stream {self._stream.sync_key!r}"),
             closing(self._access.adbc()) as connection,

@@ -151,7 +151,7 @@ WHERE datname = current_database()
 """)
 
 READ_TRANSACTIONS_IN_FLIGHT = SQL("""
-SELECT pid || ' ' || coalesce(xact_start, query_start)
+SELECT pid || ' ' || extract(epoch FROM coalesce(xact_start, query_start))
 FROM pg_stat_activity
 WHERE datname = current_database()
     AND pid <> pg_backend_pid()

@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("staging_uri", sa.Text),
         sa.Column("host", sa.Text),
         sa.Column("is_resumed", sa.Boolean, nullable=False),
+        sa.Column("is_overtaken", sa.Boolean, nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False, index=True),
         sa.Column("extracted_at", sa.DateTime(timezone=True)),
         sa.Column("finished_at", sa.DateTime(timezone=True)),
@@ -62,6 +63,7 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("rows", sa.BigInteger, nullable=False),
         sa.Column("bytes", sa.BigInteger, nullable=False),
+        sa.Column("writer", sa.String(8), nullable=False),
         sa.Column("resume_after", sa.JSON, nullable=False),
         schema=SCHEMA,
     )
