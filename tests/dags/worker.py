@@ -16,13 +16,13 @@ def main() -> None:
     """Answer requests until the input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what Airflow prints is not an answer
-    dags = _load_dags()
     for line in sys.stdin:
-        answers.write(json.dumps(_run(dags, json.loads(line))) + "\n")
+        answers.write(json.dumps(_run(json.loads(line))) + "\n")
         answers.flush()
 
 
 def _load_dags() -> dict[str, Any]:
+    """Read all DAGs afresh: a run in this process leaves its rendered values in them."""
     from airflow.dag_processing.dagbag import DagBag
 
     dags: dict[str, Any] = {}
@@ -34,9 +34,9 @@ def _load_dags() -> dict[str, Any]:
     return dags
 
 
-def _run(dags: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
+def _run(request: dict[str, Any]) -> dict[str, Any]:
     os.environ.update(request["environment"])
-    run = dags[request["dag_id"]].test(run_conf=request["conf"])
+    run = _load_dags()[request["dag_id"]].test(run_conf=request["conf"])
     tasks = sorted(run.get_task_instances(), key=lambda task: (task.task_id, task.map_index))
     return {
         "state": str(run.state),
