@@ -94,7 +94,9 @@ def test_lag(value: object, lag: timedelta | int) -> None:
     assert arguments.as_lag("lag", value) == lag
 
 
-@pytest.mark.parametrize("value", ["P", "PT", "P1M", "5 minutes", -1, "-1", timedelta(seconds=-1), True, [5], "1e3", 1.5, "300.0"])
+@pytest.mark.parametrize(
+    "value", ["P", "PT", "P1M", "5 minutes", -1, "-1", timedelta(seconds=-1), True, [5], "1e3", 1.5, "300.0"]
+)
 def test_lag_refuses_the_rest(value: object) -> None:
     with pytest.raises(ConfigurationError, match=r"^lag must be a duration such as PT5M"):
         arguments.as_lag("lag", value)
