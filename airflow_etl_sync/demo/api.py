@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import httpx
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 DAG_SECONDS = 90.0
 RUN_SECONDS = 1800.0
+ANSWER_SECONDS = 30.0
+ATTEMPTS = 5  # a busy machine may let a request wait for longer than that
 
 
 class RunFailedError(RuntimeError):
@@ -34,11 +37,11 @@ class AirflowApi:
     @classmethod
     def log_in(cls, address: str, username: str, password: str) -> AirflowApi:
         """Return a client that holds a token of this user."""
+        api = cls(httpx.Client(base_url=address, timeout=ANSWER_SECONDS))
         login = {"username": username, "password": password}
-        answer = httpx.post(f"{address}/auth/token", json=login, timeout=30)
-        answer.raise_for_status()
-        token = answer.json()["access_token"]
-        return cls(httpx.Client(base_url=f"{address}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=30))
+        token = api.send("POST", "/auth/token", json=login).raise_for_status().json()["access_token"]
+        api.client.headers["Authorization"] = f"Bearer {token}"
+        return api
 
     def unpause(self, dag_id: str) -> None:
         """Let a DAG run, as soon as Airflow has read its file.
@@ -47,7 +50,7 @@ class AirflowApi:
         """
         deadline = time.monotonic() + DAG_SECONDS
         while time.monotonic() < deadline:
-            answer = self.client.patch(f"/dags/{dag_id}", json={"is_paused": False})
+            answer = self.send("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
             if answer.status_code != httpx.codes.NOT_FOUND:
                 answer.raise_for_status()
                 return
@@ -56,8 +59,12 @@ class AirflowApi:
 
     def trigger(self, dag_id: str) -> str:
         """Start a run now and return its id."""
-        run = self._json("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None})
-        return str(run["dag_run_id"])
+        run_id = f"demo__{uuid4()}"  # chosen here: a request that is sent again cannot start another run
+        body = {"dag_run_id": run_id, "logical_date": None}
+        answer = self.send("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+        if answer.status_code != httpx.codes.CONFLICT:
+            answer.raise_for_status()
+        return run_id
 
     def wait_for_run(self, dag_id: str, run_id: str, progress: Callable[[str], None]) -> None:
         """Wait until a run has succeeded.
@@ -68,7 +75,7 @@ class AirflowApi:
         deadline = time.monotonic() + RUN_SECONDS
         state = "queued"
         while time.monotonic() < deadline:
-            state = str(self._json("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
+            state = str(self._read(f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
             if state == "success":
                 return
             tasks = self._task_states(dag_id, run_id)
@@ -80,16 +87,32 @@ class AirflowApi:
         raise RunFailedError(dag_id, run_id, state)
 
     def _task_states(self, dag_id: str, run_id: str) -> str:
-        instances = self._json("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        instances = self._read(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
         started = [instance for instance in instances if instance["state"] not in (None, "success")]
         return ", ".join(f"{instance['task_id']} {instance['state']}" for instance in started) or "scheduling"
 
     def _import_errors(self) -> str:
-        errors = self._json("GET", "/importErrors")["import_errors"]
+        errors = self._read("/importErrors")["import_errors"]
         return " ".join(f"{error['filename']}: {error['stack_trace']}" for error in errors)
 
-    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        answer = self.client.request(method, path, **options)
-        answer.raise_for_status()
-        body: dict[str, Any] = answer.json()
+    def send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request that may be sent twice, and again when it is not answered.
+
+        :raises TimeoutError: when it is not answered at all.
+        """
+        for _ in range(ATTEMPTS):
+            answer = self._attempt(method, path, **options)
+            if answer is not None:
+                return answer
+            time.sleep(POLL_SECONDS)
+        raise TimeoutError(f"Airflow does not answer {method} {path}.")
+
+    def _attempt(self, method: str, path: str, **options: Any) -> httpx.Response | None:
+        try:
+            return self.client.request(method, path, **options)
+        except httpx.TransportError:
+            return None
+
+    def _read(self, path: str) -> dict[str, Any]:
+        body: dict[str, Any] = self.send("GET", f"/api/v2{path}").raise_for_status().json()
         return body
