@@ -169,7 +169,6 @@ def _describe(connection: psycopg.Connection[Any], stream: Stream) -> _Described
     if relation and not _scalar(connection, sql.TABLE_EXISTS, relation):
         raise SchemaError(f"The source has no table {str(stream.table)!r}, or this login may not see its schema.")
     columns = _columns(connection, stream)
-    _refuse_unknown_columns(stream, columns)
     own_key = tuple(row[0] for row in connection.execute(sql.KEY_COLUMNS, relation)) if relation else ()
     key = stream.primary_key or own_key
     if not key:
@@ -191,13 +190,14 @@ def _columns(connection: psycopg.Connection[Any], stream: Stream) -> tuple[Strea
     described = result.description or []
     native = result.pgresult
     modifiers = [native.fmod(place) for place in range(len(described))] if native else []
-    oids = [column.type_code for column in described]
+    names = [column.name for column in described]
+    _refuse_unknown_columns(stream, names)
+    oids = _scalar(connection, sql.types_of_stream(stream, names))
     types = connection.execute(sql.TYPES_OF_COLUMNS, {"oids": oids, "modifiers": modifiers}).fetchall()
-    return tuple(StreamColumn(column.name, *found) for column, found in zip(described, types, strict=True))
+    return tuple(StreamColumn(name, *found) for name, found in zip(names, types, strict=True))
 
 
-def _refuse_unknown_columns(stream: Stream, columns: tuple[StreamColumn, ...]) -> None:
-    known = [column.name for column in columns]
+def _refuse_unknown_columns(stream: Stream, known: list[str]) -> None:
     missing = [name for name in dict.fromkeys((stream.cursor_field, *stream.primary_key)) if name not in known]
     if missing:
         raise SchemaError(

@@ -71,7 +71,7 @@ WITH RECURSIVE base (place, oid, modifier, type_oid) AS (
     JOIN pg_type ON pg_type.oid = base.type_oid AND pg_type.typtype = 'd'
 )
 SELECT
-    format_type(base.oid, base.modifier),
+    format_type(base.oid, CASE WHEN base.oid = base.type_oid THEN base.modifier END),
     format_type(base.oid, -1),
     CASE
         WHEN pg_type.typtype = 'e' THEN 'enum'
@@ -103,6 +103,14 @@ def identifier(table: TableName) -> Identifier:
 def describe_stream(stream: Stream) -> Composed:
     """Read no row of the stream: its columns come with the empty result."""
     return SQL("SELECT {}\nFROM {}\nWHERE FALSE").format(_author_columns(stream), _relation(stream))
+
+
+def types_of_stream(stream: Stream, names: Sequence[str]) -> Composed:
+    """The types of columns as they are declared: the description of a result tells only what a domain rests on."""
+    types = SQL(", ").join(SQL("pg_typeof({})::oid").format(_source(name)) for name in names)
+    return SQL("SELECT ARRAY[{}]::oid[]\nFROM (VALUES (1)) AS one\nLEFT JOIN {} ON FALSE").format(
+        types, _relation(stream)
+    )
 
 
 def _author_columns(stream: Stream) -> Composable:
@@ -388,9 +396,16 @@ def count_staged(name: str, key: Sequence[str]) -> Composed:
 def read_staged(column: str, encoding: str | None, target_type: str) -> Composed:
     """A staged column as the target's type, without length or precision: those the assignment checks aloud."""
     staged = Identifier("staged", column)
+    if target_type in _CAST_IS_NO_INPUT:
+        return SQL("CAST(CAST({} AS bpchar) AS {})").format(staged, SQL(target_type))
     if encoding is None:
         return SQL("CAST({} AS {})").format(staged, SQL(target_type))
     return SQL("CAST({} AS {})").format(_from_postgres_integer(staged, encoding), SQL(target_type))
+
+
+# The cast from text takes only names, where the type's own input takes all that its output gives; from bpchar
+# there is no cast, so that PostgreSQL goes through the input.
+_CAST_IS_NO_INPUT = frozenset({"regclass"})
 
 
 def _from_postgres_integer(staged: Identifier, base_type: str) -> Composed:
