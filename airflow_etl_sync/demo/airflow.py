@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 USERNAME = "admin"
 START_SECONDS = 300.0
-STOP_SECONDS = 20.0
+STOP_SECONDS = 8.0  # an API server with open connections may take for ever
 POLL_SECONDS = 0.5
 
 # Airflow's log servers listen on every interface, and no setting says otherwise.
@@ -85,7 +85,7 @@ class Airflow:
         self._prepare_home()
         try:
             self._process = self._launch()
-            self._guardian = Guardian(-self._process.pid, stop_signal="TERM", options={})
+            self._guardian = Guardian(-self._process.pid, stop_signal="TERM", directory=str(self._home))
         except BaseException:
             self.stop()
             raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from typing import Any
 
 # The pipe closes without a word when the maker is gone, even by SIGKILL.
 SCRIPT = """
@@ -26,17 +25,16 @@ class Guardian:
     :param target: a process id; negative for a process group.
     :param stop_signal: the name of the signal that asks the target to stop, without ``SIG``.
     :param directory: what to remove after the target.
-    :param options: further arguments of ``subprocess.Popen``.
     """
 
-    def __init__(self, target: int, *, stop_signal: str, directory: str = "", options: dict[str, Any]) -> None:
+    def __init__(self, target: int, *, stop_signal: str, directory: str = "") -> None:
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", SCRIPT, "guardian", stop_signal, str(target), directory],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            cwd="/",
             start_new_session=True,
-            **options,
         )
 
     def dismiss(self) -> None:

@@ -186,7 +186,7 @@ class EmbeddedPostgres:
             self._port = free_port()
             self._process = self._launch(installation, directory / "data", log)
             if self._is_ready(self._process):
-                self._guardian = _guardian(self._process, installation, directory / "data")
+                self._guardian = Guardian(self._process.pid, stop_signal="INT", directory=str(directory))
                 return
             _stop_process(self._process)
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
@@ -213,10 +213,6 @@ class EmbeddedPostgres:
                 return True
             time.sleep(0.05)
         return False
-
-
-def _guardian(process: subprocess.Popen[bytes], installation: Path, data: Path) -> Guardian:
-    return Guardian(process.pid, stop_signal="INT", directory=str(data), options=_as_server(installation))
 
 
 def _answers(conninfo: str) -> bool:

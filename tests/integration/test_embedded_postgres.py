@@ -6,15 +6,12 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from airflow_etl_sync.demo.postgres import EmbeddedPostgres, PostgresStartError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def is_running(pid: int) -> bool:
@@ -47,20 +44,23 @@ def test_leaves_nothing_behind_after_an_error(tmp_path: Path, monkeypatch: pytes
     assert list((tmp_path / "open").iterdir()) == []
 
 
-def test_does_not_outlive_a_killed_maker() -> None:
+def test_does_not_outlive_a_killed_maker(tmp_path: Path) -> None:
     script = (
         "import time; from airflow_etl_sync.demo.postgres import EmbeddedPostgres\n"
         "with EmbeddedPostgres() as postgres: print(postgres.pid, flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as maker:
+    directory = Path(_open_directory(tmp_path))
+    environment = os.environ | {"TMPDIR": str(directory)}
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment) as maker:
         assert maker.stdout is not None
         pid = int(maker.stdout.readline())
         assert is_running(pid)
         maker.kill()
     deadline = time.monotonic() + 20
-    while is_running(pid) and time.monotonic() < deadline:
+    while any(directory.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not is_running(pid)
+    assert list(directory.iterdir()) == []
 
 
 def test_refuses_a_wrong_password() -> None:
