@@ -1,9 +1,10 @@
 """
 Everything once more, every night at 2.
 
-Teaches: **`full_refresh`**. An incremental sync sees a change only where the cursor grew. A correction by hand,
-or an old program that forgets `updated_at`, is seen by nobody but a run that reads everything. The rows
-that are the same are counted as skipped and not written again.
+Teaches: **`full_refresh`**. An incremental sync sees a change only where the cursor grew. A correction by hand, an
+old program that forgets `updated_at`, a user's new e-mail address (the hourly sync goes by the orders' time alone)
+are seen by nobody but a run that reads everything. The rows that are the same are counted as skipped and not
+written again.
 
 * It has a `sync_key` of its own, because the hourly sync starts at 2 as well and one sync cannot run twice at a time.
 * `latest_wins` lets a row that the hourly sync has loaded meanwhile stand: the night's copy of it is older.

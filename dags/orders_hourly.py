@@ -6,7 +6,8 @@ sync reads only the rows of it whose `updated_at` grew since the last run, and u
 `public.fact_orders`, which the first run creates.
 
 * `primary_key` says which columns name a row of the query. A query has no key of its own.
-* `cursor_field` is the column that grows when a row changes.
+* `cursor_field` is the column that grows when a row changes. It is a plain column with an index in the query, so
+  the database finds the changed orders without looking at the others.
 * `latest_wins` keeps an older version of an order from overwriting a newer one, for example after a backfill.
 * `synced_at_column` tells when each row of the warehouse last changed.
 

@@ -50,13 +50,15 @@ def test_orders_hourly(airflow: Airflow, shop: Shop, source_db: str, warehouse_d
     assert fact_orders(source_db, warehouse_db).is_equal
 
 
-def test_orders_follow_their_users(
+def test_a_new_e_mail_address_is_brought_by_the_nightly_sync(
     airflow: Airflow, shop: Shop, source: psycopg.Connection, source_db: str, warehouse_db: str
 ) -> None:
     airflow.run("orders_hourly")
     source.execute("UPDATE public.users SET email = 'new@example.org' WHERE id = 3")
-    second = airflow.run("orders_hourly")
-    assert changed(second.counts("orders.load")) == {"inserted": 0, "updated": 5, "errors": 0}
+    hourly = airflow.run("orders_hourly")
+    assert changed(hourly.counts("orders.load")) == {"inserted": 0, "updated": 0, "errors": 0}
+    nightly = airflow.run("full_sync_nightly")
+    assert changed(nightly.counts("orders.load")) == {"inserted": 0, "updated": 5, "errors": 0}
     assert fact_orders(source_db, warehouse_db).is_equal
 
 
