@@ -22,8 +22,8 @@ ATTEMPTS = 5  # a busy machine may let a request wait for longer than that
 class RunFailedError(RuntimeError):
     """A DAG run did not succeed."""
 
-    def __init__(self, dag_id: str, run_id: str, state: str) -> None:
-        super().__init__(f"The run {run_id} of the DAG {dag_id} ended as {state}.")
+    def __init__(self, dag_id: str, run_id: str, outcome: str) -> None:
+        super().__init__(f"The run {run_id} of the DAG {dag_id} {outcome}.")
         self.dag_id = dag_id
         self.run_id = run_id
 
@@ -81,10 +81,10 @@ class AirflowApi:
             tasks = self._task_states(dag_id, run_id)
             # Nothing in a demonstration mends itself by waiting: the first failed try is told at once.
             if state == "failed" or "up_for_retry" in tasks:
-                break
+                raise RunFailedError(dag_id, run_id, f"failed: {tasks}")
             progress(tasks)
             time.sleep(POLL_SECONDS)
-        raise RunFailedError(dag_id, run_id, state)
+        raise RunFailedError(dag_id, run_id, f"is still {state} after {RUN_SECONDS:.0f} s")
 
     def _task_states(self, dag_id: str, run_id: str) -> str:
         instances = self._read(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]

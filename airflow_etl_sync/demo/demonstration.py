@@ -100,8 +100,6 @@ def _busy_day(steps: Steps, shop: Shop, late: LateTransaction) -> Changes:
         changes += shop.change_orders(first=2_000, orders=100, what="items")
         progress("the late commit")
         changes += late.commit()
-        progress("users")
-        changes += shop.change_emails(20)
     steps.console.print(
         f"             {len(changes.inserted):,} orders added, {len(changes.updated):,} changed; of these "
         f"{len(late.changes.inserted):,} and {len(late.changes.updated):,} by the transaction that was open before",

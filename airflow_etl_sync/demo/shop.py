@@ -113,16 +113,6 @@ WHERE id = ANY (%(ids)s)
 
 UPDATE_QUANTITY = "UPDATE public.items SET quantity = quantity + 1 WHERE order_id = ANY (%(ids)s)"
 
-UPDATE_EMAILS = """
-WITH changed AS (
-    UPDATE public.users
-    SET email = 'new.' || email
-    WHERE id IN (SELECT id FROM public.users ORDER BY id DESC LIMIT %(users)s)
-    RETURNING id
-)
-SELECT orders.id FROM public.orders JOIN changed ON changed.id = orders.user_id
-"""
-
 ORDER_IDS = """
 SELECT id FROM public.orders ORDER BY id OFFSET %(offset)s LIMIT %(limit)s
 """
@@ -172,11 +162,6 @@ class Shop:
         """Move orders on to their next status, or change their items."""
         with psycopg.connect(self._conninfo) as connection:
             return _change_orders(connection, first, orders, what)
-
-    def change_emails(self, users: int) -> Changes:
-        """Give users another e-mail address: for a warehouse that shows it, their orders have changed."""
-        with psycopg.connect(self._conninfo) as connection:
-            return Changes(updated=_ids(connection.execute(UPDATE_EMAILS, {"users": users})))
 
     @contextmanager
     def late_transaction(self, *, first: int, orders: int) -> Iterator[LateTransaction]:
