@@ -42,10 +42,10 @@ wheel: $(STAMP) ## build the wheel and prove that it works in an empty environme
 	tests/wheel_in_empty_venv.sh $(BIN)/python dist/*.whl
 
 demo: $(STAMP) ## sync a shop of ROWS orders between two databases, twice, and check every row
-	$(BIN)/python -m airflow_etl_sync.demo --rows $(ROWS)
+	$(BIN)/python -m airflow_etl_sync.demo --rows "$(ROWS)"
 
 ui: $(STAMP) ## the same, then leave Airflow running until Ctrl-C
-	$(BIN)/python -m airflow_etl_sync.demo --ui --rows $(ROWS)
+	$(BIN)/python -m airflow_etl_sync.demo --ui --rows "$(ROWS)"
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) dist build .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
