@@ -49,7 +49,7 @@ def _name_parts(text: str) -> list[str] | None:
         head, dot, tail = text.partition(".")
         if not dot:
             return [text]
-        rest = _name_parts(tail) if tail.startswith('"') else [tail]
+        rest = _name_parts(tail)
         return None if rest is None else [head, *rest]
     end = 1
     while end < len(text):
@@ -280,6 +280,8 @@ class Extraction:
     def from_json(cls, value: Mapping[str, Any]) -> Extraction:
         """:raises ConfigurationError: where the value is no extraction"""
         try:
+            if not _is_sound(value):
+                raise TypeError
             window = {key: _cursor(part) for key, part in value["window"].items()}
             return cls(
                 **{
@@ -289,7 +291,7 @@ class Extraction:
                     "chunks": tuple(Chunk(*chunk) for chunk in value["chunks"]),
                 }
             )
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, AttributeError, ValueError):
             raise ConfigurationError(
                 "extraction is not what an IncrementalExtractOperator returned: pass extract.output."
             ) from None
@@ -305,6 +307,23 @@ class Extraction:
             raise ConfigurationError("extraction must be one part, or all parts, of exactly one extraction.")
         chunks = sorted({chunk for part in parts for chunk in part.chunks}, key=lambda chunk: chunk.number)
         return replace(parts[0], chunks=tuple(chunks))
+
+
+def _is_sound(value: Mapping[str, Any]) -> bool:
+    """Whether every part of an extraction's JSON is of its type: what comes through XCom may have been changed."""
+    texts = [value[name] for name in ("extraction_id", "sync_key", "cursor_field", "staging_uri", "host")]
+    bounds = [value["window"][name] for name in ("low", "high", "below") if value["window"][name] is not None]
+    numbers = [number for chunk in value["chunks"] for number in chunk[:3]]
+    texts += [value["window"]["protection"], *(bound["text"] for bound in bounds), *value["primary_key"]]
+    texts += [writer for chunk in value["chunks"] for writer in chunk[3:]]
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(type(number) is int and number >= 0 for number in numbers)
+        and all(bound["type"] in get_args(CursorType) for bound in bounds)
+        and value["kind"] in get_args(Kind)
+        and isinstance(value["ordered"], bool)
+        and isinstance(value["primary_key"], list)
+    )
 
 
 def _as_sequence(value: Any) -> Iterable[Mapping[str, Any]]:

@@ -58,7 +58,7 @@ class Staging:
         with (
             _explained(f"write chunk {number} below {self.uri}"),
             path.open("wb") as sink,
-            pq.ParquetWriter(sink, schema, compression="zstd", compression_level=1) as writer,
+            pq.ParquetWriter(sink, schema, compression="zstd", compression_level=1, write_page_checksum=True) as writer,
         ):
             for batch in filter(len, batches):
                 rows += batch.num_rows
@@ -71,7 +71,6 @@ class Staging:
 
         :raises StateError: where it is not; the message tells what to do
         """
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = self._directory(extraction.extraction_id) / _name(chunk.number, chunk.writer)
@@ -81,15 +80,27 @@ class Staging:
             raise StateError(
                 f"Chunk {chunk.number} of the extraction below {self.uri} is cut short: clear the extract task too."
             )
-        with path.open("rb") as source:
-            try:
-                file = pq.ParquetFile(source, pre_buffer=False)
-            except pa.ArrowInvalid:
-                raise StateError(
-                    f"Chunk {chunk.number} of the extraction below {self.uri} is damaged: clear the extract task too."
-                ) from None
-            with file:
-                yield file
+        with (
+            _explained(f"read chunk {chunk.number} below {self.uri}"),
+            path.open("rb") as source,
+            self._damage_explained(chunk),
+            pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True) as file,
+        ):
+            yield file
+
+    @contextmanager
+    def _damage_explained(self, chunk: Chunk) -> Iterator[None]:
+        """Damage may show when the file is opened, or only when a page is read."""
+        import pyarrow as pa
+
+        try:
+            yield
+        except (pa.ArrowInvalid, OSError) as error:
+            if getattr(error, "errno", None) is not None:  # the storage's fault, not that of the bytes
+                raise
+            raise StateError(
+                f"Chunk {chunk.number} of the extraction below {self.uri} is damaged: clear the extract task too."
+            ) from None
 
     def remove(self, extraction_id: str) -> None:
         """Remove all chunks of an extraction; none may be left to remove."""
