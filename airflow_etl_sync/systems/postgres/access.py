@@ -27,16 +27,21 @@ class PostgresAccess:
         """A psycopg connection in autocommit mode: each statement sees the newest state."""
         import psycopg
 
-        return psycopg.connect(self._named(), autocommit=True)
+        from airflow_etl_sync.systems.postgres.sql import PIN_DATES
+
+        connection = psycopg.connect(self._named(), autocommit=True)
+        connection.execute(PIN_DATES)
+        return connection
 
     def engine(self) -> Engine:
         """A SQLAlchemy engine without a pool: a task's connection ends with its work."""
-        import psycopg
         from sqlalchemy import create_engine
         from sqlalchemy.pool import NullPool
 
         def connect() -> Any:
-            return psycopg.connect(self._named())
+            connection = self.connect()
+            connection.autocommit = False
+            return connection
 
         return create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool, hide_parameters=True)
 

@@ -18,7 +18,7 @@ from airflow_etl_sync.errors import (
 from airflow_etl_sync.systems.base import MergeKeys, StagedChunk
 from airflow_etl_sync.systems.postgres import sql
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
-from airflow_etl_sync.systems.postgres.types import BASE, DECLARED, ENCODING, staging_type
+from airflow_etl_sync.systems.postgres.types import BASE, DECLARED, ENCODING, may_bend, staging_type
 
 if TYPE_CHECKING:
     import psycopg
@@ -34,12 +34,18 @@ class _TargetColumn:
     :param type: its type without length or precision
     :param is_generated: computed by the database, so never written
     :param is_always_identity: written only with OVERRIDING SYSTEM VALUE
+    :param declared: its type with length and precision
+    :param base: the type below any domain, without length and precision
+    :param base_declared: the same with them
     """
 
     name: str
     type: str
     is_generated: bool
     is_always_identity: bool
+    declared: str
+    base: str
+    base_declared: str
 
 
 class PostgresDestination:
@@ -91,13 +97,15 @@ class PostgresDestination:
     ) -> Counts:
         driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
         with explaining(DestinationError, f"merge rows into {self.target!r}"):
-            driver.execute("SET LOCAL lc_monetary = 'C'")
+            for setting in sql.READING_SETTINGS:
+                driver.execute(setting)
             key = rules.primary_key or keys.primary_key
             rules = replace(rules, conflict_field=rules.conflict_field or keys.cursor_field)
             self._refuse_bad_rules(staged, key, rules)
             columns = self._target_columns(driver, staged, key, rules)
             self._refuse_bad_target(driver, staged, key, rules, columns)
             self._refuse_bad_rows(driver, staged, rows, key)
+            self._refuse_bent_values(driver, staged, columns)
             return self._merged(driver, staged, rows, key, keys.cursor_field, rules, columns)
 
     def _sweep(self) -> None:
@@ -186,6 +194,8 @@ class PostgresDestination:
         rules: LoadRules,
         columns: dict[str, _TargetColumn],
     ) -> None:
+        if self._relation_kind(driver) not in ("r", "p"):
+            raise SchemaError(f"{self.target!r} is no table: rows can be merged into ordinary and partitioned tables.")
         wanted = [*staged.schema.names, *([rules.synced_at_column] if rules.synced_at_column else [])]
         missing = [name for name in wanted if name not in columns]
         if missing:
@@ -194,8 +204,6 @@ class PostgresDestination:
                 "columns to read in columns."
             )
         relation = {"relation": sql.relation_name(self._table)}
-        if self._relation_kind(driver) not in ("r", "p"):
-            raise SchemaError(f"{self.target!r} is no table: rows can be merged into ordinary and partitioned tables.")
         unique = [set(row[0]) for row in driver.execute(sql.UNIQUE_KEYS, relation)]
         if set(key) not in unique:
             raise SchemaError(
@@ -216,6 +224,26 @@ class PostgresDestination:
             raise DataError(
                 f"{without_key} rows for {self.target!r} have NULL in their key ({', '.join(key)}): mend them at the "
                 "source, or leave them out with where."
+            )
+
+    def _refuse_bent_values(
+        self, driver: psycopg.Connection[Any], staged: StagedChunk, columns: dict[str, _TargetColumn]
+    ) -> None:
+        """A cast to a narrower type rounds or cuts without a word, so such columns are tried out first."""
+        tried = []
+        for field in staged.schema:
+            column, base = columns[field.name], field.metadata[BASE].decode()
+            is_same = column.declared == field.metadata[DECLARED].decode()
+            if not column.is_generated and not is_same and may_bend(base, column.base):
+                tried.append((field.name, _encoding(field), base, column.base_declared))
+        if not tried:
+            return
+        found = _one(driver.execute(sql.find_bent(staged.name, tried)))
+        bent = [name for (name, *_), is_bent in zip(tried, found, strict=True) if is_bent]
+        if bent:
+            raise DataError(
+                f"Values of column {', '.join(bent)} do not fit the type that {self.target!r} has for it, and would "
+                "be rounded or cut: widen the column, or convert the values at the source."
             )
 
 
@@ -247,8 +275,12 @@ def _plain(schema: pa.Schema) -> pa.Schema:
 
 
 def _expression(field: pa.Field, column: _TargetColumn) -> Composed:
+    return sql.read_staged(field.name, _encoding(field), column.type)
+
+
+def _encoding(field: pa.Field) -> str | None:
     encoding = (field.metadata or {}).get(ENCODING)
-    return sql.read_staged(field.name, encoding.decode().partition(":")[2] if encoding else None, column.type)
+    return encoding.decode().partition(":")[2] if encoding else None
 
 
 def _one(cursor: psycopg.Cursor[Any]) -> tuple[Any, ...]:

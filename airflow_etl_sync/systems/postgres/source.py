@@ -126,16 +126,21 @@ class PostgresSource:
 
     def _order(self, part: str) -> list[StreamColumn]:
         described = self._described
-        names = [self._stream.cursor_field] if part == "window" else []
-        return [described.column(name) for name in dict.fromkeys([*names, *described.primary_key])]
+        names = list(described.primary_key)
+        if part == "window":
+            names.insert(0, self._stream.cursor_field)
+        elif not described.is_key_unique:
+            names.append(self._stream.cursor_field)  # the latest of a key comes last, in whichever chunk
+        return [described.column(name) for name in dict.fromkeys(names)]
 
     def _statement(self, part: str, window: Window, after: Position | None) -> str:
         described, key = self._described, self._described.primary_key
         behind = None
         if after is not None and after["part"] == part and None not in after["values"]:
-            behind = sql.rows_after(self._order(part), is_never_null=described.is_key_unique)
+            behind = sql.rows_after(self._order(part), is_key_unique=described.is_key_unique)
         if part == "all":
-            return sql.read_by_key(self._stream, described.columns, key, behind)
+            order = [column.name for column in self._order(part)]
+            return sql.read_by_key(self._stream, described.columns, order, behind)
         if part == "nulls":
             return sql.read_null_cursors(self._stream, described.columns, key, behind)
         bounds = [name for name in ("low", "below") if getattr(window, name) is not None]

@@ -30,6 +30,12 @@ PINNED_SETTINGS = {
 }
 """Under these a value's text means the same in every session that reads it."""
 
+PIN_DATES = "SET DateStyle = 'ISO, YMD'"
+"""Dates that are read as text, and those that the driver reads, which knows no other style."""
+
+READING_SETTINGS = ("SET LOCAL lc_monetary = 'C'", "SET LOCAL xmloption = content", "SET LOCAL array_nulls = on")
+"""Under these a value's text is read back as what it was written from."""
+
 SET_VALUE = "SELECT set_config($1, $2, true)"
 
 
@@ -230,12 +236,12 @@ def as_canonical_text(plain_type: str) -> Composed:
 # -- reading ----------------------------------------------------------------------------------------------
 
 
-def read_by_key(stream: Stream, columns: Sequence[StreamColumn], key: Sequence[str], after: Composable | None) -> str:
-    """Everything, in the order of the key, which is always indexed."""
+def read_by_key(stream: Stream, columns: Sequence[StreamColumn], order: Sequence[str], after: Composable | None) -> str:
+    """Everything, in the order of the key, which is always indexed; where it is not unique, then of the cursor."""
     conditions = _author_condition(stream)
     if stream.on_cursor_null == "exclude":
         conditions.append(SQL("{} IS NOT NULL").format(_source(stream.cursor_field)))
-    return _read(stream, columns, conditions, key, after)
+    return _read(stream, columns, conditions, order, after)
 
 
 def read_window(
@@ -265,15 +271,17 @@ def read_null_cursors(
     return _read(stream, columns, [*_author_condition(stream), _is_null(stream.cursor_field)], key, after)
 
 
-def rows_after(order: Sequence[StreamColumn], *, is_never_null: bool) -> Composed:
+def rows_after(order: Sequence[StreamColumn], *, is_key_unique: bool) -> Composed:
     """Only rows behind a position, whose values stand in the settings after_0, after_1 and so on.
 
-    Where a key may be NULL, the comparison may be NULL too, and such rows are read again rather than lost.
+    Where a key may stand twice or be NULL, rows may be level with the position, or the comparison NULL: such
+    rows are read again rather than lost.
     """
     names = SQL(", ").join(_source(column.name) for column in order)
     values = SQL(", ").join(_setting_value(f"after_{place}", column.plain_type) for place, column in enumerate(order))
-    comparison = SQL("ROW({}) > ROW({})").format(names, values)
-    return comparison if is_never_null else SQL("({}) IS NOT FALSE").format(comparison)
+    if is_key_unique:
+        return SQL("ROW({}) > ROW({})").format(names, values)
+    return SQL("(ROW({}) >= ROW({})) IS NOT FALSE").format(names, values)
 
 
 def _read(
@@ -316,13 +324,27 @@ def _all_of(conditions: Sequence[Composable]) -> Composable:
 # -- the target -------------------------------------------------------------------------------------------
 
 TARGET_COLUMNS = SQL("""
+WITH RECURSIVE base (attnum, type_oid, modifier) AS (
+    SELECT attnum, atttypid, atttypmod
+    FROM pg_attribute
+    WHERE attrelid = to_regclass(%(relation)s) AND attnum > 0 AND NOT attisdropped
+    UNION ALL
+    SELECT base.attnum, pg_type.typbasetype, pg_type.typtypmod
+    FROM base
+    JOIN pg_type ON pg_type.oid = base.type_oid AND pg_type.typtype = 'd'
+)
 SELECT
     attribute.attname,
     format_type(attribute.atttypid, -1),
     attribute.attgenerated <> '',
-    attribute.attidentity = 'a'
+    attribute.attidentity = 'a',
+    format_type(attribute.atttypid, attribute.atttypmod),
+    format_type(base.type_oid, -1),
+    format_type(base.type_oid, base.modifier)
 FROM pg_attribute AS attribute
-WHERE attribute.attrelid = to_regclass(%(relation)s) AND attribute.attnum > 0 AND NOT attribute.attisdropped
+JOIN base ON base.attnum = attribute.attnum
+JOIN pg_type ON pg_type.oid = base.type_oid AND pg_type.typtype <> 'd'
+WHERE attribute.attrelid = to_regclass(%(relation)s)
 ORDER BY attribute.attnum
 """)
 
@@ -393,6 +415,23 @@ def count_staged(name: str, key: Sequence[str]) -> Composed:
     )
 
 
+def find_bent(name: str, columns: Sequence[tuple[str, str | None, str, str]]) -> Composed:
+    """For each column, whether the target's type would change any staged value: it does not come back the same.
+
+    :param columns: name, encoding, the type the source has, and the target's type with length and precision
+    """
+
+    def is_bent(column: str, encoding: str | None, source_type: str, target_type: str) -> Composed:
+        original = read_staged(column, encoding, source_type)
+        return SQL("bool_or(CAST(CAST({0} AS {1}) AS {2}) IS DISTINCT FROM {0})").format(
+            original, SQL(target_type), SQL(source_type)
+        )
+
+    return SQL("SELECT {}\nFROM {} AS staged").format(
+        SQL(", ").join(is_bent(*column) for column in columns), Identifier(STATE_SCHEMA, name)
+    )
+
+
 def read_staged(column: str, encoding: str | None, target_type: str) -> Composed:
     """A staged column as the target's type, without length or precision: those the assignment checks aloud."""
     staged = Identifier("staged", column)
@@ -452,10 +491,10 @@ def merge(
     return SQL("""WITH source AS (
     SELECT DISTINCT ON ({key}) {names}
     FROM (
-        SELECT {expressions}, staged.ctid AS "etl_sync.place"
+        SELECT {expressions}, staged.ctid AS {place}
         FROM {staging} AS staged
     ) AS staged
-    ORDER BY {key}{newest}, "etl_sync.place" DESC
+    ORDER BY {key}{newest}, {place} DESC
 ), merged AS (
     INSERT INTO {target} AS target ({written})
     {overriding}SELECT {values}
@@ -465,6 +504,7 @@ def merge(
 )
 {counts}""").format(
         key=_names(key),
+        place=Identifier(_free_name("etl_sync.place", names)),
         names=_names(names),
         expressions=SQL(", ").join(
             SQL("{} AS {}").format(expression, Identifier(name)) for name, expression in expressions
@@ -479,6 +519,10 @@ def merge(
         returned=_key_of_target(key) if is_partitioned else SQL("xmax = 0 AS is_new"),
         counts=_counts_by_key(table, key) if is_partitioned else _COUNTS,
     )
+
+
+def _free_name(wanted: str, taken: Sequence[str]) -> str:
+    return _free_name(f"{wanted}_", taken) if wanted in taken else wanted
 
 
 # a row that was there had to be locked, which its successor's xmax still shows

@@ -6,6 +6,7 @@ else is selected as text, which PostgreSQL itself reads back exactly.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,16 @@ CURSOR_TYPES: dict[str, CursorType] = {
     "varchar": "text",
     "bpchar": "text",
 }
+
+_FAMILIES = (
+    {"smallint", "integer", "bigint", "real", "double precision", "numeric"},
+    {"text", "character varying", "bpchar", "character", "name"},
+    {"date", "timestamp without time zone", "timestamp with time zone"},
+    {"time without time zone", "time with time zone"},
+    {"interval"},
+    {"bit", "bit varying", '"bit"'},
+    {"inet", "cidr"},
+)
 
 DECLARED = b"etl_sync.type"
 BASE = b"etl_sync.base_type"
@@ -63,6 +74,17 @@ class StreamColumn:
     @property
     def is_exact(self) -> bool:
         return self.base_type in EXACT_TYPES
+
+
+def may_bend(source_type: str, target_type: str) -> bool:
+    """Whether a cast between two built-in types can change a value without an error.
+
+    :param source_type: as ``format_type`` writes it, with or without length and precision
+    :param target_type: the same, without them
+    """
+    plain = re.sub(r"\(.*?\)", "", source_type).strip()
+    plain = "interval" if plain.startswith("interval") else plain
+    return any(plain in family and target_type in family for family in _FAMILIES)
 
 
 def normalised(batch: pa.RecordBatch, columns: tuple[StreamColumn, ...]) -> pa.RecordBatch:
