@@ -1,0 +1,304 @@
+"""The text of every statement. That each runs is shown by the integration tests."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+import pytest
+from psycopg.sql import SQL, Composable
+
+from airflow_etl_sync.core.model import ConflictStrategy, LoadRules, OnCursorNull, Stream, TableName
+from airflow_etl_sync.systems.postgres import sql
+from airflow_etl_sync.systems.postgres.types import StreamColumn
+
+ORDERS = TableName("orders", "shop")
+STREAM = Stream(sync_key="orders", cursor_field="at", table=ORDERS)
+COLUMNS = (
+    StreamColumn("id", "integer", "integer", "int4", "integer"),
+    StreamColumn("at", "timestamp(3) with time zone", "timestamp with time zone", "timestamptz", "timestamptz"),
+    StreamColumn("tags", "text[]", "text[]", "", "text"),
+)
+HOSTILE = 'x"; DROP TABLE t; --'
+
+
+def text(statement: Composable | str) -> str:
+    return statement if isinstance(statement, str) else statement.as_string(None)
+
+
+def assert_text(statement: Composable | str, expected: str) -> None:
+    assert text(statement).strip() == dedent(expected).strip()
+
+
+def test_relation_name_is_quoted() -> None:
+    assert sql.relation_name(TableName('a"b.c', "S")) == '"S"."a""b.c"'
+    assert sql.relation_name(TableName("t")) == '"t"'
+
+
+def test_describe_stream() -> None:
+    assert_text(sql.describe_stream(STREAM), 'SELECT source.*\nFROM "shop"."orders" AS source\nWHERE FALSE')
+    chosen = Stream(
+        sync_key="a", cursor_field="at", sql=" SELECT 1 -- one;\n; ", columns=("b", "at"), primary_key=("id",)
+    )
+    assert_text(
+        sql.describe_stream(chosen),
+        """
+        SELECT "source"."b", "source"."at", "source"."id"
+        FROM (
+        SELECT 1 -- one;
+
+        ) AS source
+        WHERE FALSE
+        """,
+    )
+
+
+def test_types_of_stream() -> None:
+    assert_text(
+        sql.types_of_stream(STREAM, ["id", "a b"]),
+        """
+        SELECT ARRAY[pg_typeof("source"."id")::oid, pg_typeof("source"."a b")::oid]::oid[]
+        FROM (VALUES (1)) AS one
+        LEFT JOIN "shop"."orders" AS source ON FALSE
+        """,
+    )
+
+
+def test_find_null_cursor() -> None:
+    stream = Stream(sync_key="a", cursor_field="at", table=ORDERS, where="id > 5 -- or not")
+    assert_text(
+        sql.find_null_cursor(stream),
+        """
+        SELECT EXISTS (SELECT FROM "shop"."orders" AS source WHERE (
+        id > 5 -- or not
+        )
+            AND "source"."at" IS NULL)
+        """,
+    )
+
+
+def test_read_maximum() -> None:
+    assert_text(sql.read_maximum(STREAM), 'SELECT max("source"."at")::text\nFROM "shop"."orders" AS source\nWHERE TRUE')
+
+
+def test_highest() -> None:
+    assert text(sql.highest("bigint", with_lag=True)) == (
+        "SELECT CAST(greatest(%(low)s::bigint, %(fence)s::bigint - %(lag)s) AS text)"
+    )
+    assert text(sql.highest("text", with_lag=False)) == "SELECT CAST(greatest(%(low)s::text, %(fence)s::text) AS text)"
+
+
+def test_as_canonical_text() -> None:
+    assert text(sql.as_canonical_text("date")) == "SELECT CAST(%(value)s AS date)::text"
+
+
+def test_cap_date_uses_the_date_of_the_low() -> None:
+    assert "%(low)s::date::timestamp" in text(sql.cap_date())
+    assert text(sql.cap_date()).endswith("AS date)::text")
+
+
+@pytest.mark.parametrize(
+    ("on_cursor_null", "condition"), [("include", "TRUE"), ("raise", "TRUE"), ("exclude", '"source"."at" IS NOT NULL')]
+)
+def test_read_by_key(on_cursor_null: OnCursorNull, condition: str) -> None:
+    stream = Stream(sync_key="a", cursor_field="at", table=ORDERS, on_cursor_null=on_cursor_null)
+    assert_text(
+        sql.read_by_key(stream, COLUMNS, ["id"], None),
+        f"""
+        SELECT "source"."id", "source"."at", CAST("source"."tags" AS text) AS "tags"
+        FROM "shop"."orders" AS source
+        WHERE {condition}
+        ORDER BY "source"."id"
+        """,
+    )
+
+
+def test_read_window() -> None:
+    statement = sql.read_window(STREAM, COLUMNS[:1], ["id"], "timestamp with time zone", ["low", "below"], None)
+    assert_text(
+        statement,
+        """
+        SELECT "source"."id"
+        FROM "shop"."orders" AS source
+        WHERE "source"."at" >= CAST(current_setting('etl_sync.low') AS timestamp with time zone)
+            AND "source"."at" < CAST(current_setting('etl_sync.below') AS timestamp with time zone)
+        ORDER BY "source"."at", "source"."id"
+        """,
+    )
+
+
+def test_read_null_cursors_after_a_position() -> None:
+    after = sql.rows_after(COLUMNS[:1], is_key_unique=True)
+    assert_text(
+        sql.read_null_cursors(STREAM, COLUMNS[:1], ["id"], after),
+        """
+        SELECT "source"."id"
+        FROM "shop"."orders" AS source
+        WHERE "source"."at" IS NULL
+            AND ROW("source"."id") > ROW(CAST(current_setting('etl_sync.after_0') AS integer))
+        ORDER BY "source"."id"
+        """,
+    )
+
+
+def test_rows_after_reads_rows_level_with_the_position_again_where_the_key_is_not_unique() -> None:
+    assert text(sql.rows_after(COLUMNS[:2], is_key_unique=False)) == (
+        '(ROW("source"."id", "source"."at") >= ROW(CAST(current_setting(\'etl_sync.after_0\') AS integer), '
+        "CAST(current_setting('etl_sync.after_1') AS timestamp with time zone))) IS NOT FALSE"
+    )
+
+
+def test_create_target() -> None:
+    assert_text(
+        sql.create_target(ORDERS, [("id", "integer"), (HOSTILE, "text")], ["id", HOSTILE]),
+        """
+        CREATE TABLE IF NOT EXISTS "shop"."orders" (
+            "id" integer,
+            "x""; DROP TABLE t; --" text,
+            PRIMARY KEY ("id", "x""; DROP TABLE t; --")
+        )
+        """,
+    )
+
+
+def test_staging() -> None:
+    assert_text(
+        sql.create_staging("stage_a", [("id", "integer"), (HOSTILE, "text")]),
+        """
+        CREATE UNLOGGED TABLE "etl_sync"."stage_a" (
+            "id" integer,
+            "x""; DROP TABLE t; --" text
+        ) WITH (autovacuum_enabled = false)
+        """,
+    )
+    assert text(sql.drop_staging(HOSTILE)) == 'DROP TABLE IF EXISTS "etl_sync"."x""; DROP TABLE t; --"'
+    assert_text(
+        sql.count_staged("stage_a", ["id", "B"]),
+        """
+        SELECT count(*), count(*) FILTER (WHERE "id" IS NULL OR "B" IS NULL)
+        FROM "etl_sync"."stage_a"
+        """,
+    )
+
+
+def test_find_bent() -> None:
+    assert_text(
+        sql.find_bent("stage_a", [("price", None, "numeric", "numeric(10,2)")]),
+        """
+        SELECT bool_or(CAST(CAST(CAST("staged"."price" AS numeric) AS numeric(10,2)) AS numeric) """
+        """IS DISTINCT FROM CAST("staged"."price" AS numeric))
+        FROM "etl_sync"."stage_a" AS staged
+        """,
+    )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "target", "expected"),
+    [
+        (None, "bpchar", 'CAST("staged"."v" AS bpchar)'),
+        (None, "regclass", 'CAST(CAST("staged"."v" AS bpchar) AS regclass)'),
+        (
+            "date",
+            "date",
+            (
+                "CAST(CASE \"staged\".\"v\" WHEN 2147483647 THEN date 'infinity' WHEN -2147483648 THEN date '-infinity' "
+                'ELSE date \'2000-01-01\' + "staged"."v" END AS date)'
+            ),
+        ),
+    ],
+)
+def test_read_staged(encoding: str | None, target: str, expected: str) -> None:
+    assert text(sql.read_staged("v", encoding, target)) == expected
+
+
+def merged(
+    conflict: ConflictStrategy = "source_wins",
+    *,
+    key: tuple[str, ...] = ("id",),
+    has_identity: bool = False,
+    is_partitioned: bool = False,
+    synced_at_column: str | None = None,
+) -> str:
+    expressions = [(name, SQL(f"staged.{name}")) for name in ("id", "at", "name")]
+    rules = LoadRules(conflict=conflict, conflict_field="at", synced_at_column=synced_at_column)
+    return text(
+        sql.merge(
+            *(ORDERS, "stage_a", expressions, key, "at", rules),
+            has_identity=has_identity,
+            is_partitioned=is_partitioned,
+        )
+    )
+
+
+def test_merge() -> None:
+    assert_text(
+        merged(),
+        """
+        WITH source AS (
+            SELECT DISTINCT ON ("id") "id", "at", "name"
+            FROM (
+                SELECT staged.id AS "id", staged.at AS "at", staged.name AS "name", staged.ctid AS "etl_sync.place"
+                FROM "etl_sync"."stage_a" AS staged
+            ) AS staged
+            ORDER BY "id", "at" DESC NULLS LAST, "etl_sync.place" DESC
+        ), merged AS (
+            INSERT INTO "shop"."orders" AS target ("id", "at", "name")
+            SELECT "source"."id", "source"."at", "source"."name"
+            FROM source
+            ON CONFLICT ("id") DO UPDATE SET
+                "at" = "excluded"."at",
+                "name" = "excluded"."name"
+            WHERE ROW("excluded"."at", "excluded"."name")::record *<> ROW("target"."at", "target"."name")::record
+            RETURNING xmax = 0 AS is_new
+        )
+        SELECT
+            count(*) FILTER (WHERE is_new),
+            count(*) FILTER (WHERE NOT is_new)
+        FROM merged
+        """,
+    )
+
+
+@pytest.mark.parametrize(
+    ("conflict", "words"),
+    [
+        ("dest_wins", 'ON CONFLICT ("id") DO NOTHING'),
+        ("latest_wins", 'WHERE ("target"."at" IS NULL OR "excluded"."at" >= "target"."at")\n        AND ROW('),
+        ("merge_non_null", '"name" = coalesce("excluded"."name", "target"."name")'),
+        ("merge_non_null", 'WHERE ROW(coalesce("excluded"."at", "target"."at")'),
+    ],
+)
+def test_merge_by_strategy(conflict: ConflictStrategy, words: str) -> None:
+    assert words in merged(conflict)
+
+
+def test_merge_of_keys_alone() -> None:
+    assert "DO NOTHING" in merged(key=("id", "at", "name"))
+
+
+def test_merge_into_identity() -> None:
+    assert "OVERRIDING SYSTEM VALUE\n    SELECT" in merged(has_identity=True)
+
+
+def test_merge_sets_the_synced_at_column_and_does_not_compare_it() -> None:
+    statement = merged(synced_at_column="synced")
+    assert '("id", "at", "name", "synced")' in statement
+    assert '"source"."name", now()' in statement
+    assert '"synced" = now()' in statement
+    assert '"target"."synced"' not in statement
+
+
+def test_merge_into_partitions_counts_by_key() -> None:
+    statement = merged(is_partitioned=True)
+    assert 'RETURNING "target"."id"' in statement
+    assert 'LEFT JOIN "shop"."orders" AS before ON "before"."id" = "merged"."id"' in statement
+    assert "xmax" not in statement
+
+
+def test_no_value_of_a_window_stands_in_a_statement() -> None:
+    stream = Stream(sync_key=HOSTILE, cursor_field=HOSTILE, table=TableName(HOSTILE))
+    column = StreamColumn(HOSTILE, "text", "text", "text", "text")
+    statement = sql.read_window(
+        stream, [column], [HOSTILE], "text", ["low"], sql.rows_after([column], is_key_unique=True)
+    )
+    assert HOSTILE not in statement
+    assert '"x""; DROP TABLE t; --"' in statement
