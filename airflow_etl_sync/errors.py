@@ -109,9 +109,14 @@ def _classified(
         )
     if code in _SCHEMA_AT_FAULT:
         return SchemaError(message, sqlstate=sqlstate)
-    if code.startswith(_TRY_AGAIN) or (not code and not _is_wrong_login(error)):
+    if code.startswith(_TRY_AGAIN) or (not code and not _is_wrong_login(error) and not _is_refused_value(error)):
         return kind(message, sqlstate=sqlstate)
     return ConfigurationError(f"{message} (trying again does not help)", sqlstate=sqlstate)
+
+
+def _is_refused_value(error: BaseException) -> bool:
+    """The driver itself refuses a value, such as text with NUL, before it asks the server."""
+    return any(base.__name__ == "DataError" for base in type(getattr(error, "orig", None) or error).__mro__)
 
 
 def _is_wrong_login(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ OnCursorNull = Literal["include", "exclude", "raise"]
 CursorType = Literal["timestamptz", "timestamp", "date", "integer", "numeric", "text"]
 Kind = Literal["incremental", "full_refresh", "backfill"]
 
+_LONGEST_SYNC_KEY = 250
 TIME_CURSORS: tuple[CursorType, ...] = ("timestamptz", "timestamp", "date")
 
 
@@ -27,6 +29,9 @@ class TableName:
 
     name: str
     schema: str | None = None
+
+    def __post_init__(self) -> None:
+        _refuse_unstorable("table", self.name, self.schema)
 
     @classmethod
     def parse(cls, text: str) -> TableName:
@@ -92,6 +97,13 @@ class Stream:
     on_cursor_null: OnCursorNull = "include"
 
     def __post_init__(self) -> None:
+        _refuse_unstorable("sync_key", self.sync_key)
+        _refuse_unstorable("cursor_field", self.cursor_field)
+        _refuse_unstorable("primary_key", *self.primary_key)
+        _refuse_unstorable("columns", *self.columns)
+        _refuse_unstorable("sql or where", self.sql, self.where)
+        if len(self.sync_key) > _LONGEST_SYNC_KEY:
+            raise ConfigurationError(f"sync_key is longer than {_LONGEST_SYNC_KEY} characters: shorten it.")
         if not self.sync_key.strip():
             raise ConfigurationError("sync_key is empty: give the sync a unique name.")
         if not self.cursor_field:
@@ -119,6 +131,8 @@ class WindowRules:
     full_refresh: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("initial_value", "range_start", "range_end"):
+            _refuse_unstorable(name, getattr(self, name))
         if self.full_refresh and self.kind == "backfill":
             raise ConfigurationError("full_refresh and range_start/range_end exclude each other: choose one.")
 
@@ -147,6 +161,9 @@ class LoadRules:
     synced_at_column: str | None = None
 
     def __post_init__(self) -> None:
+        _refuse_unstorable("primary_key", *self.primary_key)
+        _refuse_unstorable("conflict_field", self.conflict_field)
+        _refuse_unstorable("synced_at_column", self.synced_at_column)
         _refuse_unknown("conflict", self.conflict, get_args(ConflictStrategy))
 
 
@@ -332,6 +349,12 @@ def _as_sequence(value: Any) -> Iterable[Mapping[str, Any]]:
 
 def _cursor(value: Any) -> Any:
     return CursorValue(**value) if isinstance(value, Mapping) else value
+
+
+def _refuse_unstorable(name: str, *texts: str | None) -> None:
+    """What no database takes: NUL, and halves of a surrogate pair."""
+    if any(text is not None and re.search("[\0\ud800-\udfff]", text) for text in texts):
+        raise ConfigurationError(f"{name} holds a character that no database can store: remove it.")
 
 
 def _refuse_unknown(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -250,11 +250,13 @@ def field(name: str, type_: Any, **metadata: str) -> pa.Field:
     "text",
     [
         "integer); DROP TABLE victim; --",
+        "integer, at integer, PRIMARY KEY (id)); DROP TABLE victim; CREATE TABLE more (x integer",
         "integer, evil text DEFAULT pg_sleep(5)",
         "serial",
         "integer DEFAULT 5",
         "integer PRIMARY KEY",
         "postgres_epoch:date); DROP TABLE victim; --",
+        "postgres_epoch:date '2000-01-01' ELSE NULL END AS date) FROM etl_sync.watermark); DROP TABLE victim; --",
         "postgres_epoch:pg_sleep(5)::text::date",
         "",
     ],

@@ -18,7 +18,7 @@ from airflow_etl_sync.errors import (
 from airflow_etl_sync.systems.base import MergeKeys, StagedChunk
 from airflow_etl_sync.systems.postgres import sql
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
-from airflow_etl_sync.systems.postgres.types import BASE, DECLARED, ENCODING, may_bend, staging_type
+from airflow_etl_sync.systems.postgres.types import BASE, DECLARED, ENCODING, ENCODINGS, may_bend, staging_type
 
 if TYPE_CHECKING:
     import psycopg
@@ -56,6 +56,7 @@ class PostgresDestination:
     """
 
     def __init__(self, access: PostgresAccess, table: TableName) -> None:
+        sql.identifier(table)  # a name that is too long is refused before anything moves
         self._access = access
         self._table = table
         self._engine = access.engine()
@@ -163,9 +164,11 @@ class PostgresDestination:
         """The source's types, or their nearest built-in ones where this database does not have them."""
         columns = []
         for field in staged.schema:
-            declared = field.metadata[DECLARED].decode()
-            is_known = _one(driver.execute(sql.TYPE_EXISTS, {"type": declared}))[0]
-            columns.append((field.name, declared if is_known else field.metadata[BASE].decode()))
+            declared, base = field.metadata[DECLARED].decode(), field.metadata[BASE].decode()
+            known = next((type_ for type_ in (declared, base) if _is_type(driver, type_)), None)
+            if known is None:
+                raise SchemaError(f"Column {field.name!r} comes with a type that this database does not have.")
+            columns.append((field.name, known))
         if rules.synced_at_column:
             columns.append((rules.synced_at_column, "timestamp with time zone"))
         return columns
@@ -234,7 +237,7 @@ class PostgresDestination:
         for field in staged.schema:
             column, base = columns[field.name], field.metadata[BASE].decode()
             is_same = column.declared == field.metadata[DECLARED].decode()
-            if not column.is_generated and not is_same and may_bend(base, column.base):
+            if not column.is_generated and not is_same and may_bend(base, column.base) and _is_type(driver, base):
                 tried.append((field.name, _encoding(field), base, column.base_declared))
         if not tried:
             return
@@ -280,7 +283,16 @@ def _expression(field: pa.Field, column: _TargetColumn) -> Composed:
 
 def _encoding(field: pa.Field) -> str | None:
     encoding = (field.metadata or {}).get(ENCODING)
-    return encoding.decode().partition(":")[2] if encoding else None
+    if encoding is None:
+        return None
+    if encoding not in ENCODINGS:
+        raise SchemaError(f"Column {field.name!r} comes in an encoding that this package does not know.")
+    return str(encoding.decode().partition(":")[2])
+
+
+def _is_type(driver: psycopg.Connection[Any], name: str) -> bool:
+    """Whether the whole text is the name of a type here; what it says comes from the staged chunk."""
+    return bool(_one(driver.execute(sql.TYPE_EXISTS, {"type": name}))[0])
 
 
 def _one(cursor: psycopg.Cursor[Any]) -> tuple[Any, ...]:

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from airflow_etl_sync.core.model import LoadRules, Stream, TableName
+from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.systems.postgres.types import StreamColumn
 
 STATE_SCHEMA = "etl_sync"
+_LONGEST_NAME_BYTES = 63
 
 # -- sessions ---------------------------------------------------------------------------------------------
 
@@ -102,8 +104,14 @@ def relation_name(table: TableName) -> str:
 
 
 def identifier(table: TableName) -> Identifier:
-    """A table's name in a statement."""
-    return Identifier(table.schema, table.name) if table.schema else Identifier(table.name)
+    """A table's name in a statement.
+
+    :raises ConfigurationError: where it is too long, since PostgreSQL would cut it and find another table
+    """
+    parts = [part for part in (table.schema, table.name) if part]
+    if any(len(part.encode()) > _LONGEST_NAME_BYTES for part in parts):
+        raise ConfigurationError(f"A name of the table {str(table)!r} is longer than {_LONGEST_NAME_BYTES} bytes.")
+    return Identifier(*parts)
 
 
 def describe_stream(stream: Stream) -> Composed:

@@ -46,6 +46,7 @@ DECLARED = b"etl_sync.type"
 BASE = b"etl_sync.base_type"
 ENCODING = b"etl_sync.encoding"
 EPOCH = b"postgres_epoch"
+ENCODINGS = frozenset(EPOCH + b":" + base for base in (b"date", b"timestamp", b"timestamptz"))
 
 # PostgreSQL counts from 2000-01-01, Arrow from 1970-01-01. ADBC adds the difference without looking, so
 # infinity and the farthest years come out wrapped around, below anything that a date of PostgreSQL can be.
