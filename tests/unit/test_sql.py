@@ -200,7 +200,8 @@ def test_find_bent() -> None:
             "date",
             "date",
             (
-                "CAST(CASE \"staged\".\"v\" WHEN 2147483647 THEN date 'infinity' WHEN -2147483648 THEN date '-infinity' "
+                'CAST(CASE "staged"."v" '
+                "WHEN 2147483647 THEN date 'infinity' WHEN -2147483648 THEN date '-infinity' "
                 'ELSE date \'2000-01-01\' + "staged"."v" END AS date)'
             ),
         ),
