@@ -22,7 +22,7 @@ from airflow_etl_sync.core.model import (
     WindowRules,
 )
 from airflow_etl_sync.core.staging import Staging
-from airflow_etl_sync.errors import ConfigurationError, EtlSyncError
+from airflow_etl_sync.errors import ConfigurationError, EtlSyncError, SchemaError
 from tests.carrying import Carrier
 
 pytestmark = pytest.mark.scenario("S28")
@@ -277,6 +277,17 @@ def test_a_planted_type_is_not_run(carrier: Carrier, warehouse: psycopg.Connecti
         ).fetchall()
         assert columns == [("id", None), ("at", None)]
     assert_unharmed(warehouse)
+
+
+@pytest.mark.parametrize("text", ["postgres_epoch:pg_catalog.date", "postgres_epoch:", "date", "postgres_epoch"])
+def test_a_planted_encoding_is_refused(carrier: Carrier, text: str) -> None:
+    """It would become part of the merge's statement."""
+    extraction = carrier.extract(STREAM)
+    notes = {"type": "integer", "base_type": "integer"}
+    schema = pa.schema([field("id", pa.int32(), **notes), field("at", pa.int32(), **notes, encoding=text)])
+    table = pa.table([pa.array([1], pa.int32()), pa.array([1], pa.int32())], schema=schema)
+    with pytest.raises(SchemaError, match="encoding that this package does not know"):
+        carrier.load(planted(carrier, extraction, table), TableName("new", "public"))
 
 
 def test_planted_columns_are_names(carrier: Carrier, warehouse: psycopg.Connection) -> None:
