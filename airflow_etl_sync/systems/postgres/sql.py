@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
-from airflow_etl_sync.core.model import LoadRules, Stream, TableName
+from airflow_etl_sync.core.model import CursorType, LoadRules, Stream, TableName
 from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.systems.postgres.types import StreamColumn
 
@@ -165,12 +165,13 @@ READ_ACTIVITY = SQL("""
 SELECT
     min(least(xact_start, CASE WHEN state = 'active' THEN query_start END))::text,
     count(*) FILTER (WHERE state = 'disabled'),
-    count(*) FILTER (WHERE state IS NULL AND backend_type = 'client backend')
+    count(*) FILTER (WHERE backend_type IS NULL)
 FROM pg_stat_activity
 WHERE datname = current_database()
     AND pid <> pg_backend_pid()
-    AND backend_type NOT IN ('autovacuum worker', 'walsender')
+    AND (backend_type IS NULL OR backend_type NOT IN ('autovacuum worker', 'walsender'))
 """)
+"""Of a session that this login may not see, the view leaves the backend_type out as well."""
 
 READ_TRANSACTIONS_IN_FLIGHT = SQL("""
 SELECT pid || ' ' || extract(epoch FROM coalesce(xact_start, query_start))
@@ -222,10 +223,13 @@ def cap_date() -> Composed:
     return SQL("SELECT CAST(({}) AS date)::text").format(SQL(inner))
 
 
-def read_maximum(stream: Stream) -> Composed:
-    """The largest cursor value there is, as text."""
+def read_maximum(stream: Stream, cursor_type: CursorType) -> Composed:
+    """The largest cursor value there is, as text; infinity and NaN do not count, since nothing grows above them."""
+    conditions = _author_condition(stream)
+    if cursor_type == "numeric":
+        conditions.append(SQL("{} < numeric 'Infinity'").format(_source(stream.cursor_field)))
     return SQL("SELECT max({})::text\nFROM {}\nWHERE {}").format(
-        _source(stream.cursor_field), _relation(stream), _all_of(_author_condition(stream))
+        _source(stream.cursor_field), _relation(stream), _all_of(conditions)
     )
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # a backend sets its transaction's time a moment before it shows it in pg_stat_activity
 MARGIN = timedelta(seconds=1)
+_PREPARED = "watermark stays: the source has prepared transactions, whose start is not visible"
+_DISABLED = "watermark stays: a session on the source has track_activities off"
 _FENCE_WAIT_SECONDS = 2.0
 _FENCES_KEPT = 20
 
@@ -137,10 +139,8 @@ def _read_cap(connection: psycopg.Connection[Any], lag: timedelta | int) -> _Cap
     (prepared,) = _row(connection, sql.COUNT_PREPARED)
     if is_standby:
         return _Cap(replayed, None, f"lag of {lag or timedelta(0)} behind what the standby has replayed")
-    if prepared:
-        return _Cap(None, None, "watermark stays: the source has prepared transactions, whose start is not visible")
-    if disabled:
-        return _Cap(None, None, "watermark stays: a session on the source has track_activities off")
+    if prepared or disabled:
+        return _Cap(None, None, _PREPARED if prepared else _DISABLED)
     if hidden and not _row(connection, sql.CAN_SEE_OTHERS)[0]:
         return _Cap(clock, None, f"lag of {lag or timedelta(0)} only: grant pg_read_all_stats to see transactions")
     return _Cap(clock, oldest, "oldest transaction in flight")
@@ -160,7 +160,7 @@ def _value_window(
     lag: timedelta | int,
 ) -> OpenedWindow:
     """An id is drawn before it is seen: a maximum counts once all transactions of its time have ended."""
-    (maximum,) = _row(connection, sql.read_maximum(stream))
+    (maximum,) = _row(connection, sql.read_maximum(stream, cursor_type))
     fences = list(watermark.fences)
     in_flight = _in_flight(connection)
     if maximum is not None:
@@ -183,10 +183,21 @@ def _wait_for(
     deadline = time.monotonic() + _FENCE_WAIT_SECONDS
     while True:
         in_flight = _in_flight(connection)
+        if _blindness(connection):
+            return [], fences
         waiting = [fence for fence in fences if in_flight.intersection(fence["transactions"])]
         if not waiting or time.monotonic() > deadline:
             return [fence for fence in fences if fence not in waiting], waiting
         time.sleep(0.05)
+
+
+def _blindness(connection: psycopg.Connection[Any]) -> str | None:
+    """Why some transactions are not among those in flight. Asked after these, as one may be prepared in between."""
+    _, disabled, _ = _row(connection, sql.READ_ACTIVITY)
+    (prepared,) = _row(connection, sql.COUNT_PREPARED)
+    if prepared:
+        return _PREPARED
+    return _DISABLED if disabled else None
 
 
 def _in_flight(connection: psycopg.Connection[Any]) -> set[str]:
@@ -198,6 +209,8 @@ def _protection(connection: psycopg.Connection[Any], lag: timedelta | int, waiti
     _, _, hidden = _row(connection, sql.READ_ACTIVITY)
     if is_standby_row or (hidden and not _row(connection, sql.CAN_SEE_OTHERS)[0]):
         return f"lag of {lag or 0} only: transactions of others cannot be seen"
+    if waiting and (blindness := _blindness(connection)):
+        return blindness
     if waiting:
         return f"transactions in flight: {len(waiting)} maxima wait for theirs to end"
     return "transactions in flight"
