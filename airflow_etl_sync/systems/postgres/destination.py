@@ -129,12 +129,14 @@ class PostgresDestination:
         columns: dict[str, _TargetColumn],
     ) -> Counts:
         written = [field for field in staged.schema if not columns[field.name].is_generated]
+        names = {field.name for field in written}
+        newest = [rules.conflict_field, cursor_field] if rules.conflict == "latest_wins" else [cursor_field]
         statement = sql.merge(
             self._table,
             staged.name,
             [(field.name, _expression(field, columns[field.name])) for field in written],
             key,
-            cursor_field if cursor_field in columns else None,
+            [name for name in dict.fromkeys(newest) if name in names],
             rules,
             has_identity=any(columns[field.name].is_always_identity for field in written),
             is_partitioned=self._relation_kind(driver) == "p",

@@ -14,7 +14,7 @@ from airflow_etl_sync.state.watermarks import Watermark
 from airflow_etl_sync.systems.base import OpenedWindow, Position, Shape
 from airflow_etl_sync.systems.postgres import sql
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
-from airflow_etl_sync.systems.postgres.types import CURSOR_TYPES, StreamColumn, normalised, position_text
+from airflow_etl_sync.systems.postgres.types import CURSOR_TYPES, ENCODING, StreamColumn, normalised, position_text
 from airflow_etl_sync.systems.postgres.windows import open_window
 
 if TYPE_CHECKING:
@@ -90,7 +90,11 @@ class PostgresSource:
         if not batch.num_rows:
             return {"part": part, "values": [None]}
         names = [column.name for column in self._order(part)]
-        return {"part": part, "values": [position_text(batch.column(name)[-1]) for name in names]}
+        notes = [batch.schema.field(name).metadata or {} for name in names]
+        values = [
+            position_text(batch.column(name)[-1], note.get(ENCODING)) for name, note in zip(names, notes, strict=True)
+        ]
+        return {"part": part, "values": values}
 
     @cached_property
     def _described(self) -> _Described:
@@ -122,7 +126,7 @@ class PostgresSource:
         if window.low is None and window.below is None:
             return ["all"]
         is_complete = window.below is not None or self._described.is_cursor_never_null
-        return ["window"] if is_complete or self._stream.on_cursor_null != "include" else ["window", "nulls"]
+        return ["window"] if is_complete or self._stream.on_cursor_null != "include" else ["nulls", "window"]
 
     def _order(self, part: str) -> list[StreamColumn]:
         described = self._described

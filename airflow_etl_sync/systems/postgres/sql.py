@@ -487,7 +487,7 @@ def merge(
     staging: str,
     expressions: Sequence[tuple[str, Composable]],
     key: Sequence[str],
-    newest_first: str | None,
+    newest_first: Sequence[str],
     rules: LoadRules,
     *,
     has_identity: bool,
@@ -496,7 +496,8 @@ def merge(
     """Merge the staged rows into the target, and count the rows inserted and updated.
 
     Rows go in in the order of the key, so that parallel merges lock in one order. Of several rows of one key
-    the one with the highest cursor wins, among equals the last staged (``ctid`` grows along a single COPY).
+    the one with the highest value in ``newest_first`` wins, among equals the last staged (``ctid`` grows along a
+    single COPY).
     """
     names = [name for name, _ in expressions]
     managed = [rules.synced_at_column] if rules.synced_at_column else []
@@ -522,7 +523,7 @@ def merge(
             SQL("{} AS {}").format(expression, Identifier(name)) for name, expression in expressions
         ),
         staging=Identifier(STATE_SCHEMA, staging),
-        newest=SQL(", {} DESC NULLS LAST").format(Identifier(newest_first)) if newest_first else SQL(""),
+        newest=SQL("").join(SQL(", {} DESC NULLS LAST").format(Identifier(name)) for name in newest_first),
         target=identifier(table),
         written=_names([*names, *managed]),
         values=SQL(", ").join([*(Identifier("source", name) for name in names), *(SQL("now()") for _ in managed)]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from airflow_etl_sync.core.model import CursorType
@@ -166,10 +167,12 @@ def staging_type(field: pa.Field) -> str:
     return names[kind]
 
 
-def position_text(scalar: pa.Scalar) -> str | None:
+def position_text(scalar: pa.Scalar, encoding: bytes | None = None) -> str | None:
     """A key's or cursor's value as text that PostgreSQL reads back as the same value.
 
     None stands for NULL, and for dates that Python cannot write.
+
+    :param encoding: how the column is written where not as its type says, see :func:`normalised`
     """
     import uuid
 
@@ -179,9 +182,11 @@ def position_text(scalar: pa.Scalar) -> str | None:
     try:
         value = scalar.as_py()
     except (ValueError, OverflowError):
-        return None
+        value = None
     if value is None:
         return None
+    if encoding is not None:
+        return _time_text(value, encoding.removeprefix(EPOCH + b":").decode())
     if pa.types.is_fixed_size_binary(kind):
         return str(uuid.UUID(bytes=value))
     if isinstance(value, bytes):
@@ -189,3 +194,18 @@ def position_text(scalar: pa.Scalar) -> str | None:
     if pa.types.is_temporal(kind):
         return str(value.isoformat())
     return str(value)
+
+
+def _time_text(value: int, base_type: str) -> str | None:
+    """PostgreSQL's own integer as the date or time it stands for."""
+    is_date = base_type == "date"
+    farthest = 2**31 if is_date else 2**63
+    if value in (-farthest, farthest - 1):
+        return "infinity" if value > 0 else "-infinity"
+    try:
+        if is_date:
+            return (date(2000, 1, 1) + timedelta(days=value)).isoformat()
+        zone = timezone.utc if base_type == "timestamptz" else None
+        return (datetime(2000, 1, 1, tzinfo=zone) + timedelta(microseconds=value)).isoformat()
+    except OverflowError:
+        return None
