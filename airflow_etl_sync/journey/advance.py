@@ -35,28 +35,28 @@ def advance(state: Engine, staging: Staging, extraction: Extraction) -> Advanced
 
     :raises StateError: where a chunk is not loaded, or the watermark was moved by somebody else
     """
-    advanced = finish(state, extraction.extraction_id)
+    tables.ensure(state)
+    with explaining(DestinationError, "advance the watermark"), state.begin() as connection:
+        advanced = close(connection, extraction.extraction_id)
     staging.remove(extraction.extraction_id)
     return advanced
 
 
-def finish(state: Engine, extraction_id: str) -> Advanced:
-    """Move the watermark and close the run, in one transaction.
+def close(connection: Connection, extraction_id: str) -> Advanced:
+    """Move the watermark and close the run, in the caller's transaction.
 
     :raises StateError: as :func:`advance`
     """
-    tables.ensure(state)
-    with explaining(DestinationError, "advance the watermark"), state.begin() as connection:
-        run = runs.get(connection, extraction_id)
-        if run.status != "done":
-            _close(connection, run)
-        counts = _counts(connection, run)
-        watermark = watermarks.read(connection, run.sync_key).cursor
+    run = runs.get(connection, extraction_id)
+    if run.status != "done":
+        _move_watermark(connection, run)
+    counts = _counts(connection, run)
+    watermark = watermarks.read(connection, run.sync_key).cursor
     log.info("Watermark of %s: %s; %s", run.sync_key, watermark.text if watermark else "none", counts)
     return Advanced(watermark, counts)
 
 
-def _close(connection: Connection, run: Run) -> None:
+def _move_watermark(connection: Connection, run: Run) -> None:
     _refuse_unloaded(connection, run)
     if run.kind != "backfill":
         watermarks.compare_and_set(connection, run.sync_key, run.watermark_version, run.window.high, run.fences)

@@ -11,7 +11,7 @@ from typing import Any
 from airflow_etl_sync.core.chunking import ChunkReader, cut
 from airflow_etl_sync.core.model import Chunk, Counts, CursorValue, LoadRules, RunIdentity, Stream, Window, WindowRules
 from airflow_etl_sync.errors import DestinationError, explaining
-from airflow_etl_sync.journey.advance import finish
+from airflow_etl_sync.journey.advance import close
 from airflow_etl_sync.journey.load import merge_once, stage
 from airflow_etl_sync.journey.opening import open_run
 from airflow_etl_sync.state import ledger, runs
@@ -79,7 +79,7 @@ def sync(
             rows += loading.checkpoint(number, reader, try_number)
     with explaining(DestinationError, "close the run"), destination.engine.begin() as connection:
         runs.mark_extracted(connection, run.extraction_id, rows)
-    advanced = finish(destination.engine, run.extraction_id)
+        advanced = close(connection, run.extraction_id)
     seconds = time.monotonic() - began
     log.info("Synced %s into %s: %s, %.1f s", stream.sync_key, destination.target, advanced.counts, seconds)
     return SyncReport(run.extraction_id, run.window, advanced.watermark, advanced.counts, seconds)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from airflow_etl_sync.core.model import Counts, CursorValue, Kind, RunIdentity, Window
 from airflow_etl_sync.errors import StateError
@@ -60,10 +60,12 @@ def start(
     """Record a fresh extraction under a new id, and overtake the sync's unfinished ones.
 
     A run that was overtaken holds older rows than its successor, so it may not load them any more. Its loads
-    check that under a lock (:func:`get`), for which this waits: once the new run reads, none is under way. A
+    check that under a lock (:func:`get`), for which this waits: once the new run reads, none is under way. Of
+    two runs that begin at once, the second waits for the first to be recorded, so that it is seen. A
     backfill overtakes nobody, since what changed after another run's snapshot is read again by the run after.
     """
     if kind != "backfill":
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(sync_key, 0))))
         unfinished = (sync_run.c.sync_key == sync_key) & sync_run.c.status.in_(_UNFINISHED)
         connection.execute(update(sync_run).where(unfinished).values(is_overtaken=True))
     run = Run(
