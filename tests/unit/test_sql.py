@@ -77,7 +77,9 @@ def test_find_null_cursor() -> None:
 
 
 def test_read_maximum() -> None:
-    assert_text(sql.read_maximum(STREAM), 'SELECT max("source"."at")::text\nFROM "shop"."orders" AS source\nWHERE TRUE')
+    everything = 'SELECT max("source"."at")::text\nFROM "shop"."orders" AS source\nWHERE '
+    assert_text(sql.read_maximum(STREAM, "integer"), everything + "TRUE")
+    assert_text(sql.read_maximum(STREAM, "numeric"), everything + '"source"."at" < numeric \'Infinity\'')
 
 
 def test_highest() -> None:
@@ -223,7 +225,7 @@ def merged(
     rules = LoadRules(conflict=conflict, conflict_field="at", synced_at_column=synced_at_column)
     return text(
         sql.merge(
-            *(ORDERS, "stage_a", expressions, key, "at", rules),
+            *(ORDERS, "stage_a", expressions, key, ["at"], rules),
             has_identity=has_identity,
             is_partitioned=is_partitioned,
         )

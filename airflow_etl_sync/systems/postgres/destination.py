@@ -136,7 +136,7 @@ class PostgresDestination:
             staged.name,
             [(field.name, _expression(field, columns[field.name])) for field in written],
             key,
-            [name for name in dict.fromkeys(newest) if name in names],
+            [name for name in dict.fromkeys(newest) if name and name in names],
             rules,
             has_identity=any(columns[field.name].is_always_identity for field in written),
             is_partitioned=self._relation_kind(driver) == "p",
