@@ -1,0 +1,24 @@
+"""What the scenarios stand on: a world of two databases."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from airflow_etl_sync.systems.postgres import windows
+from tests.scenarios.world import World
+
+
+@pytest.fixture
+def world(source_db: str, warehouse_db: str, tmp_path: Path) -> World:
+    """Table ``t`` of the source, with cursor ``c``, is to be kept in step in table ``t`` of the warehouse."""
+    return World(source_db, warehouse_db, tmp_path / "staging")
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only so that nobody waits for seconds: what the scenarios show does not depend on their number."""
+    monkeypatch.setattr(windows, "MARGIN", timedelta(milliseconds=50))
+    monkeypatch.setattr(windows, "_FENCE_WAIT_SECONDS", 0.1)

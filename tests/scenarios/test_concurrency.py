@@ -1,0 +1,194 @@
+"""S13, S14: two runs at once, and a backfill beside a live sync."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+import pytest
+
+from airflow_etl_sync.core.model import Counts, CursorValue, LoadRules, RunIdentity, Window, WindowRules
+from airflow_etl_sync.errors import StateError
+from airflow_etl_sync.state import runs, tables
+from tests.scenarios.world import FORMS, Form, World, rows, scalar, watermark
+
+
+@pytest.fixture(autouse=True)
+def table(source: psycopg.Connection) -> None:
+    source.execute("CREATE TABLE t (id bigint PRIMARY KEY, c timestamptz NOT NULL DEFAULT now(), v text)")
+    source.execute("INSERT INTO t SELECT i, now() - interval '1 hour', 'old' FROM generate_series(1, 2500) AS i")
+
+
+def change(source: psycopg.Connection) -> None:
+    """Change every row, and let the margin pass."""
+    source.execute("UPDATE t SET v = 'new', c = now()")
+    source.execute("SELECT pg_sleep(0.1)")
+
+
+@pytest.mark.scenario("S13")
+def test_the_older_of_two_runs_may_not_load_over_the_newer(
+    world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    older = world.extract()
+    change(source)
+    world.run("chain")
+    stored = watermark(warehouse)
+    with pytest.raises(StateError, match="newer run"):
+        world.load(older)
+    with pytest.raises(StateError, match="newer run"):
+        world.advance(older)
+    assert rows(warehouse) == rows(source)
+    assert watermark(warehouse) == stored
+    assert world.run("chain").updated == 0
+
+
+@pytest.mark.scenario("S13")
+def test_a_run_that_is_overtaken_half_way_stops_there(
+    world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    older = world.extract()
+    first, *others = older.parts(3)
+    world.load(first)
+    change(source)
+    newer = world.extract()
+    for part in others:
+        with pytest.raises(StateError, match="newer run"):
+            world.load(part)
+    world.load(newer)
+    world.advance(newer)
+    assert rows(warehouse) == rows(source)
+
+
+@pytest.mark.scenario("S13")
+def test_of_two_runs_that_are_loaded_only_one_advances(
+    world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    older = world.extract()
+    world.load(older)
+    change(source)
+    newer = world.extract()
+    world.load(newer)
+    with pytest.raises(StateError, match="newer run"):
+        world.advance(older)
+    assert watermark(warehouse) is None
+    world.advance(newer)
+    stored = watermark(warehouse)
+    assert world.advance(newer).watermark == newer.window.high, "once more changes nothing"
+    assert watermark(warehouse) == stored
+    assert rows(warehouse) == rows(source)
+
+
+@pytest.mark.scenario("S13")
+def test_a_watermark_that_was_moved_meanwhile_is_left_alone(world: World, warehouse: psycopg.Connection) -> None:
+    world.run()
+    extraction = world.extract()
+    world.load(extraction)
+    moved = "UPDATE etl_sync.watermark SET cursor_value = '2000-01-01 00:00:00+00', version = version + 1"
+    warehouse.execute(moved)
+    with pytest.raises(StateError, match="moved"):
+        world.advance(extraction)
+    assert watermark(warehouse) == ("timestamptz", "2000-01-01 00:00:00+00")
+
+
+@pytest.mark.scenario("S13")
+def test_of_two_runs_that_begin_in_one_instant_one_is_the_newer(world: World, warehouse: psycopg.Connection) -> None:
+    engine = world.destination.engine
+    tables.ensure(engine)
+    asked: dict[str, Any] = {
+        "sync_key": "t",
+        "kind": "incremental",
+        "fingerprint": "",
+        "watermark_version": 0,
+        "window": Window(),
+        "fences": [],
+        "staging_uri": "",
+        "host": "",
+    }
+
+    def start(run: str) -> None:
+        with engine.begin() as connection:
+            runs.start(connection, RunIdentity("dag", "task", run), **asked)
+
+    with engine.begin() as first:
+        runs.start(first, RunIdentity("dag", "task", "first"), **asked)
+        second = threading.Thread(target=start, args=["second"])
+        second.start()
+        second.join(0.3)
+    second.join()
+    found = warehouse.execute("SELECT run_id, is_overtaken FROM etl_sync.sync_run ORDER BY run_id").fetchall()
+    assert found == [("first", True), ("second", False)]
+
+
+@pytest.mark.scenario("S13")
+def test_syncs_at_once_end_in_the_newest_state_and_never_move_the_watermark_back(
+    world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    world = world.but(chunk_rows=500)
+    marks: list[CursorValue | None] = []
+
+    def once(number: int) -> None:
+        with suppress(StateError):
+            marks.append(world.sync(f"run {number}").watermark)
+
+    world.run()
+    change(source)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(once, range(8)))
+    assert rows(warehouse) == rows(source)
+    assert marks, "the newest run always gets through"
+    texts = [mark.text for mark in marks if mark]
+    stored = watermark(warehouse)
+    assert stored and stored[1] == max(texts)
+
+
+@pytest.mark.scenario("S14")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("live_first", [True, False])
+def test_a_backfill_leaves_the_watermark_byte_for_byte(
+    live_first: bool, form: Form, world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    def state() -> str:
+        query = "SELECT array_agg(w::text || xmin || ctid)::text FROM etl_sync.watermark AS w"
+        return scalar(warehouse, query)  # type: ignore[no-any-return]
+
+    source.execute("UPDATE t SET c = '2020-02-02' WHERE id <= 100")
+    source.execute("UPDATE t SET c = '2020-02-03' WHERE id = 100")
+    if live_first:
+        world.run(form)
+    else:
+        tables.ensure(world.destination.engine)
+    before = state()
+    source.execute("UPDATE t SET v = 'mended' WHERE id <= 100")  # behind the cursor's back
+    backfill = world.but(rules=WindowRules(range_start="2020-02-02", range_end="2020-02-03"))
+    assert backfill.run(form) == (Counts(updated=99) if live_first else Counts(inserted=99))
+    assert backfill.run(form) == Counts(skipped=99)
+    assert state() == before
+
+
+@pytest.mark.scenario("S14")
+def test_a_backfill_that_began_before_a_live_run_does_not_bring_old_rows_back(
+    world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    world.run()
+    backfill = world.but(rules=WindowRules(range_start="2000-01-01"))
+    old = backfill.extract()
+    change(source)
+    world.run()
+    with pytest.raises(StateError, match="latest_wins"):
+        backfill.load(old)
+    assert backfill.but(load_rules=LoadRules(conflict="latest_wins")).load(old) == Counts(skipped=2500)
+    assert rows(warehouse) == rows(source)
+
+
+@pytest.mark.scenario("S14")
+def test_a_backfill_does_not_hold_up_a_live_run(
+    world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    live = world.extract()
+    world.but(rules=WindowRules(range_start="2000-01-01")).run("chain")
+    assert world.load(live) == Counts(skipped=2500)
+    world.advance(live)
+    assert rows(warehouse) == rows(source)
