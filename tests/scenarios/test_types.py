@@ -385,8 +385,8 @@ def test_settings_of_the_databases_change_no_value(pair: Pair, form: Form) -> No
                     Identifier(connection.info.dbname), Identifier(name), Literal(value)
                 )
             )
-    name = Identifier(pair.warehouse.info.dbname)  # reads in another style than the source writes
-    pair.warehouse.execute(SQL("ALTER DATABASE {} SET IntervalStyle = postgres").format(name))
+    database = Identifier(pair.warehouse.info.dbname)  # reads in another style than the source writes
+    pair.warehouse.execute(SQL("ALTER DATABASE {} SET IntervalStyle = postgres").format(database))
     try:
         round_trip(pair, form, types, is_target_there=False)
     finally:
