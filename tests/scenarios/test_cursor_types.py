@@ -15,13 +15,10 @@ VALUES = {
     "timestamp": ["1969-12-31 23:59:59.999998", "1969-12-31 23:59:59.999999", "1970-01-01 00:00:00"],
     "date": ["0099-12-31", "0100-01-01", "0100-01-02"],
     "bigint": ["9007199254740992", "9007199254740993", "9007199254740994"],
-    "smallint": ["-2", "-1", "0"],
     "numeric": [f"0.{'1' * 40}1", f"0.{'1' * 40}2", f"0.{'1' * 40}3"],
-    "numeric(12, 2)": ["9999999999.97", "9999999999.98", "9999999999.99"],
     "text": ['Zu\'rich\\ "a"', "Z\u00fcrich", "Z\u00fcrich\u4e00"],
-    "varchar(20)": [" a", " b", " c"],
 }
-DRAWN = ("bigint", "smallint", "numeric", "numeric(12, 2)", "text", "varchar(20)")
+DRAWN = ("bigint", "numeric", "text")
 
 
 def fill(source: psycopg.Connection, type_: str, values: list[str]) -> None:

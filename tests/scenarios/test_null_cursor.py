@@ -35,7 +35,7 @@ def nulls(form: Form, request: pytest.FixtureRequest, source: psycopg.Connection
 def test_included_they_arrive_and_are_not_loaded_again(
     form: Form, nulls: int, world: World, source: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
-    world = world.but(chunk_rows=3)
+    world = world.but(chunk_rows=6)
     assert world.run(form) == Counts(inserted=10)
     before = scalar(warehouse, "SELECT array_agg(xmin::text || ctid::text ORDER BY id)::text FROM t")
     assert world.run(form) == Counts(skipped=nulls)
@@ -52,7 +52,7 @@ def test_included_they_arrive_and_are_not_loaded_again(
 def test_excluded_they_never_arrive(
     form: Form, nulls: int, world: World, source: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
-    world = world.streaming(on_cursor_null="exclude").but(chunk_rows=3)
+    world = world.streaming(on_cursor_null="exclude").but(chunk_rows=6)
     assert world.run(form) == Counts(inserted=10 - nulls)
     source.execute("INSERT INTO t VALUES (11, NULL), (12, now())")
     assert world.run(form) == Counts(inserted=1)
