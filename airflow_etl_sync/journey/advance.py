@@ -48,22 +48,23 @@ def close(connection: Connection, extraction_id: str) -> Advanced:
     :raises StateError: as :func:`advance`
     """
     run = runs.get(connection, extraction_id)
+    loads = ledger.loaded(connection, extraction_id)
+    counts = sum((counts for chunks in loads.values() for counts in chunks.values()), Counts())
     if run.status != "done":
+        _refuse_unloaded(connection, run, loads)
         _move_watermark(connection, run)
-    counts = _counts(connection, run)
+        runs.mark_done(connection, extraction_id, counts)
     watermark = watermarks.read(connection, run.sync_key).cursor
     log.info("Watermark of %s: %s; %s", run.sync_key, watermark.text if watermark else "none", counts)
     return Advanced(watermark, counts)
 
 
 def _move_watermark(connection: Connection, run: Run) -> None:
-    _refuse_unloaded(connection, run)
     if run.kind != "backfill":
         watermarks.compare_and_set(connection, run.sync_key, run.watermark_version, run.window.high, run.fences)
-    runs.mark_done(connection, run.extraction_id, _counts(connection, run))
 
 
-def _refuse_unloaded(connection: Connection, run: Run) -> None:
+def _refuse_unloaded(connection: Connection, run: Run, loads: dict[str, dict[int, Counts]]) -> None:
     if run.is_overtaken and run.kind != "backfill":
         raise StateError(
             f"A newer run of {run.sync_key!r} has begun: it moves the watermark, this run does not. "
@@ -72,16 +73,10 @@ def _refuse_unloaded(connection: Connection, run: Run) -> None:
     if run.status != "extracted":
         raise StateError(f"The extraction of {run.sync_key!r} is {run.status}, so the watermark stays where it is.")
     wanted = {chunk.number for chunk in ledger.read_checkpoint(connection, run.extraction_id).chunks}
-    loads = ledger.loaded(connection, run.extraction_id) or {"its destination": {}}
-    for target, chunks in loads.items():
+    for target, chunks in (loads or {"its destination": {}}).items():
         missing = wanted - set(chunks)
         if missing:
             raise StateError(
                 f"{len(missing)} of {len(wanted)} chunks of {run.sync_key!r} are not loaded into {target}: the "
                 "watermark stays where it is. Clear the load task."
             )
-
-
-def _counts(connection: Connection, run: Run) -> Counts:
-    loads = ledger.loaded(connection, run.extraction_id)
-    return sum((counts for chunks in loads.values() for counts in chunks.values()), Counts())

@@ -99,7 +99,7 @@ def merge_once(
 
     :returns: its counts, or None where another try has loaded it in the meantime
     """
-    refuse_overtaken(runs.get(connection, extraction_id), rules)
+    _refuse_overtaken(runs.get(connection, extraction_id), rules)
     if not ledger.claim(connection, extraction_id, chunk.number, destination.target):
         return None
     counts = destination.merge(connection, staged, chunk.rows, keys, rules)
@@ -110,7 +110,7 @@ def merge_once(
     return counts
 
 
-def refuse_overtaken(run: Run, rules: LoadRules) -> None:
+def _refuse_overtaken(run: Run, rules: LoadRules) -> None:
     """Keep a run from writing rows that are older than those of its successor.
 
     A backfill may go on where a row's age decides, or where it overwrites nothing.

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from airflow_etl_sync.core.chunking import ChunkReader, cut
 from airflow_etl_sync.core.model import Chunk, Counts, CursorValue, LoadRules, RunIdentity, Stream, Window, WindowRules
@@ -33,10 +32,6 @@ class SyncReport:
     watermark: CursorValue | None
     counts: Counts
     seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as small JSON, fit for XCom."""
-        return {**asdict(self), "counts": self.counts.to_json()}
 
 
 def sync(

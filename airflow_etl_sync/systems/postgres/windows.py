@@ -88,6 +88,34 @@ def _refuse_other_lag(cursor_type: CursorType, rules: WindowRules) -> None:
         raise ConfigurationError(f"A cursor of type {cursor_type} takes {needed} as lag.")
 
 
+# -- who is in flight -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Activity:
+    """What the source shows of its other sessions.
+
+    :param oldest: the start of the oldest transaction in flight
+    :param blindness: why some transactions are not shown whoever asks, so that the watermark must stay
+    :param is_hidden: whether this login may not see all sessions
+    """
+
+    oldest: str | None
+    blindness: str | None
+    is_hidden: bool
+
+
+def _read_activity(connection: psycopg.Connection[Any]) -> _Activity:
+    """Who is in flight, and only then what is prepared: a transaction may go from the one to the other."""
+    oldest, disabled, hidden = _row(connection, sql.READ_ACTIVITY)
+    (prepared,) = _row(connection, sql.COUNT_PREPARED)
+    return _Activity(
+        oldest,
+        _PREPARED if prepared else _DISABLED if disabled else None,
+        bool(hidden and not _row(connection, sql.CAN_SEE_OTHERS)[0]),
+    )
+
+
 # -- cursors that are times -------------------------------------------------------------------------------
 
 
@@ -133,17 +161,16 @@ def _time_window(
 
 
 def _read_cap(connection: psycopg.Connection[Any], lag: timedelta | int) -> _Cap:
-    """The order matters: the clock first, then who is in flight, then what is prepared."""
+    """The order matters: the clock first, then who is in flight."""
     clock, is_standby, replayed = _row(connection, sql.READ_CLOCK)
-    oldest, disabled, hidden = _row(connection, sql.READ_ACTIVITY)
-    (prepared,) = _row(connection, sql.COUNT_PREPARED)
+    activity = _read_activity(connection)
     if is_standby:
         return _Cap(replayed, None, f"lag of {lag or timedelta(0)} behind what the standby has replayed")
-    if prepared or disabled:
-        return _Cap(None, None, _PREPARED if prepared else _DISABLED)
-    if hidden and not _row(connection, sql.CAN_SEE_OTHERS)[0]:
+    if activity.blindness:
+        return _Cap(None, None, activity.blindness)
+    if activity.is_hidden:
         return _Cap(clock, None, f"lag of {lag or timedelta(0)} only: grant pg_read_all_stats to see transactions")
-    return _Cap(clock, oldest, "oldest transaction in flight")
+    return _Cap(clock, activity.oldest, "oldest transaction in flight")
 
 
 # -- cursors that are drawn values ------------------------------------------------------------------------
@@ -183,7 +210,7 @@ def _wait_for(
     deadline = time.monotonic() + _FENCE_WAIT_SECONDS
     while True:
         in_flight = _in_flight(connection)
-        if _blindness(connection):
+        if _read_activity(connection).blindness:  # asked after these, as one may be prepared in between
             return [], fences
         waiting = [fence for fence in fences if in_flight.intersection(fence["transactions"])]
         if not waiting or time.monotonic() > deadline:
@@ -191,26 +218,17 @@ def _wait_for(
         time.sleep(0.05)
 
 
-def _blindness(connection: psycopg.Connection[Any]) -> str | None:
-    """Why some transactions are not among those in flight. Asked after these, as one may be prepared in between."""
-    _, disabled, _ = _row(connection, sql.READ_ACTIVITY)
-    (prepared,) = _row(connection, sql.COUNT_PREPARED)
-    if prepared:
-        return _PREPARED
-    return _DISABLED if disabled else None
-
-
 def _in_flight(connection: psycopg.Connection[Any]) -> set[str]:
     return {row[0] for row in connection.execute(sql.READ_TRANSACTIONS_IN_FLIGHT)}
 
 
 def _protection(connection: psycopg.Connection[Any], lag: timedelta | int, waiting: list[dict[str, Any]]) -> str:
-    _, is_standby_row, _ = _row(connection, sql.READ_CLOCK)
-    _, _, hidden = _row(connection, sql.READ_ACTIVITY)
-    if is_standby_row or (hidden and not _row(connection, sql.CAN_SEE_OTHERS)[0]):
+    _, is_standby, _ = _row(connection, sql.READ_CLOCK)
+    activity = _read_activity(connection)
+    if is_standby or activity.is_hidden:
         return f"lag of {lag or 0} only: transactions of others cannot be seen"
-    if waiting and (blindness := _blindness(connection)):
-        return blindness
+    if waiting and activity.blindness:
+        return activity.blindness
     if waiting:
         return f"transactions in flight: {len(waiting)} maxima wait for theirs to end"
     return "transactions in flight"
