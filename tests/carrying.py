@@ -9,7 +9,7 @@ from typing import Literal
 
 from airflow_etl_sync.core.model import Counts, Extraction, LoadRules, RunIdentity, Stream, TableName, WindowRules
 from airflow_etl_sync.core.staging import Staging
-from airflow_etl_sync.journey.advance import advance
+from airflow_etl_sync.journey.advance import Advanced, advance
 from airflow_etl_sync.journey.extract import extract
 from airflow_etl_sync.journey.load import load
 from airflow_etl_sync.journey.sync import sync
@@ -55,8 +55,8 @@ class Carrier:
     def load(self, extraction: Extraction, target: TableName, rules: LoadRules | None = None) -> Counts:
         return load(self.destination(target), self.staging, extraction, rules or LoadRules(), 1)
 
-    def advance(self, extraction: Extraction) -> None:
-        advance(PostgresAccess(self.warehouse_db).engine(), self.staging, extraction)
+    def advance(self, extraction: Extraction) -> Advanced:
+        return advance(PostgresAccess(self.warehouse_db).engine(), self.staging, extraction)
 
     def chain(
         self, stream: Stream, target: TableName, rules: LoadRules | None = None, window: WindowRules | None = None
@@ -64,7 +64,7 @@ class Carrier:
         """Extract, load and advance, the extraction going through JSON as XCom does it."""
         handed_on = [part.to_json() for part in self.extract(stream, window).parts(4)]
         counts = sum((self.load(Extraction.from_xcom(part), target, rules) for part in handed_on), Counts())
-        self.advance(Extraction.from_xcom(handed_on))
+        assert self.advance(Extraction.from_xcom(handed_on)).counts == counts
         return counts
 
     def one_task(

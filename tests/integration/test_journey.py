@@ -13,81 +13,50 @@ from airflow_etl_sync.core.model import (
     Counts,
     Extraction,
     LoadRules,
-    RunIdentity,
     Stream,
     TableName,
     WindowRules,
 )
 from airflow_etl_sync.core.staging import Staging
 from airflow_etl_sync.errors import ConfigurationError, EtlSyncError, SchemaError, SourceError, StateError
-from airflow_etl_sync.journey.advance import Advanced, advance
-from airflow_etl_sync.journey.extract import extract
+from airflow_etl_sync.journey.advance import Advanced
 from airflow_etl_sync.journey.load import load
-from airflow_etl_sync.journey.sync import SyncReport, sync
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
-from airflow_etl_sync.systems.postgres.source import PostgresSource
+from tests.carrying import Carrier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 STREAM = Stream(sync_key="orders", cursor_field="updated_at", table=TableName("orders"))
+TARGET = TableName("orders")
 ROWS = 2_500
 
 
 class Journey:
     """Runs of one stream into one table."""
 
-    def __init__(self, source_db: str, warehouse_db: str, staging: Path) -> None:
-        self.source_access = PostgresAccess(source_db)
-        self.destination = PostgresDestination(PostgresAccess(warehouse_db), TableName("orders"))
-        self.staging = Staging(staging)
-        self.runs = 0
-
-    def source(self, stream: Stream) -> PostgresSource:
-        return PostgresSource(self.source_access, stream)
-
-    def identity(self) -> RunIdentity:
-        return RunIdentity("dag", "task", f"run {self.runs}")
+    def __init__(self, carrier: Carrier) -> None:
+        self.carrier = carrier
+        self.staging = carrier.staging
 
     def extract(self, stream: Stream = STREAM, rules: WindowRules | None = None) -> Extraction:
-        self.runs += 1
-        return extract(
-            self.source(stream),
-            self.destination.engine,
-            self.staging,
-            stream=stream,
-            rules=rules or WindowRules(),
-            identity=self.identity(),
-            chunk_rows=1_000,
-        )
+        return self.carrier.extract(stream, rules)
 
     def load(self, extraction: Extraction, rules: LoadRules | None = None) -> Counts:
-        return load(self.destination, self.staging, extraction, rules or LoadRules())
+        return self.carrier.load(extraction, TARGET, rules)
 
     def advance(self, extraction: Extraction) -> Advanced:
-        return advance(self.destination.engine, self.staging, extraction)
+        return self.carrier.advance(extraction)
 
     def chain(self, stream: Stream = STREAM, rules: LoadRules | None = None) -> Counts:
-        extraction = self.extract(stream)
-        for part in extraction.parts(2):
-            self.load(Extraction.from_xcom(part.to_json()), rules)
-        return self.advance(extraction).counts
+        return self.carrier.chain(stream, TARGET, rules)
 
-    def one_task(self, stream: Stream = STREAM, rules: LoadRules | None = None) -> SyncReport:
-        self.runs += 1
-        return sync(
-            self.source(stream),
-            self.destination,
-            stream=stream,
-            window_rules=WindowRules(),
-            load_rules=rules or LoadRules(),
-            identity=self.identity(),
-            chunk_rows=1_000,
-        )
+    def one_task(self, stream: Stream = STREAM, rules: LoadRules | None = None) -> Counts:
+        return self.carrier.one_task(stream, TARGET, rules)
 
     def counts(self, form: str) -> Counts:
-        return self.chain() if form == "chain" else self.one_task().counts
+        return self.chain() if form == "chain" else self.one_task()
 
 
 @pytest.fixture
@@ -105,7 +74,7 @@ def orders(source: psycopg.Connection) -> psycopg.Connection:
 
 @pytest.fixture
 def journey(source_db: str, warehouse_db: str, tmp_path: Path) -> Journey:
-    return Journey(source_db, warehouse_db, tmp_path / "staging")
+    return Journey(Carrier(source_db, warehouse_db, tmp_path / "staging"))
 
 
 def _change(source: psycopg.Connection) -> None:
@@ -287,7 +256,7 @@ def test_a_stream_that_cannot_be_read_is_refused_before_anything_moves(
 
 
 def test_a_database_that_does_not_answer_may_be_tried_again(journey: Journey, orders: psycopg.Connection) -> None:
-    journey.source_access = PostgresAccess("postgresql://somebody:secret@127.0.0.1:1/shop")
+    journey.carrier.source_db = "postgresql://somebody:secret@127.0.0.1:1/shop"
     with pytest.raises(SourceError, match="onnection refused") as caught:
         journey.extract()
     assert caught.value.is_retryable
