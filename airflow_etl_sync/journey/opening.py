@@ -69,6 +69,7 @@ def open_run(
             fences=opened.fences,
             staging_uri=staging_uri,
             host=host,
+            columns=dict(shape.columns),
         )
     low, high = opened.window.low, opened.window.high
     log.info(

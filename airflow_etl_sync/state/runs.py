@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
@@ -56,6 +57,7 @@ def start(
     fences: list[dict[str, Any]],
     staging_uri: str,
     host: str,
+    columns: Mapping[str, str],
 ) -> Run:
     """Record a fresh extraction under a new id, and overtake the sync's unfinished ones.
 
@@ -63,6 +65,8 @@ def start(
     check that under a lock (:func:`get`), for which this waits: once the new run reads, none is under way. Of
     two runs that begin at once, the second waits for the first to be recorded, so that it is seen. A
     backfill overtakes nobody, since what changed after another run's snapshot is read again by the run after.
+
+    :param columns: the stream's columns and their declared types
     """
     if kind != "backfill":
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(sync_key, 0))))
@@ -93,6 +97,7 @@ def start(
             protection=window.protection,
             started_at=datetime.now(timezone.utc),
             rows_extracted=0,
+            columns=dict(columns),
         )
     )
     return run

@@ -2,6 +2,8 @@
 
 ``watermark`` is the truth about where a sync stands, ``sync_run`` tells of every run, ``extracted_chunk`` is
 the manifest of a run and ``loaded_chunk`` the ledger: a chunk that stands in it is in the destination.
+``failed_record`` keeps the rows that could not be loaded, ``schema_change`` what changed in the columns, and
+``watermark_change`` what people did to a watermark.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from sqlalchemy import (
     DateTime,
     Engine,
     ForeignKey,
+    Identity,
+    Index,
     Integer,
     MetaData,
     String,
@@ -30,7 +34,7 @@ from sqlalchemy import (
 from airflow_etl_sync.errors import DestinationError, StateError, explaining
 
 SCHEMA = "etl_sync"
-REVISION = "0001"
+REVISION = "0002"
 _MIGRATION_LOCK = 0x65746C73796E63  # "etlsync" in ASCII
 
 metadata = MetaData(schema=SCHEMA)
@@ -73,6 +77,7 @@ sync_run = Table(
     Column("extracted_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
     Column("rows_extracted", BigInteger, nullable=False),
+    Column("columns", JSON, nullable=False),
     Column("inserted", BigInteger, nullable=False),
     Column("updated", BigInteger, nullable=False),
     Column("skipped", BigInteger, nullable=False),
@@ -101,6 +106,56 @@ loaded_chunk = Table(
     Column("skipped", BigInteger, nullable=False),
     Column("errors", BigInteger, nullable=False),
     Column("loaded_at", DateTime(timezone=True), nullable=False),
+)
+
+failed_record = Table(
+    "failed_record",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("sync_key", String(250), nullable=False),
+    Column("target", String(250), nullable=False),
+    Column("identity", String(64), nullable=False),
+    Column("extraction_id", String(32), ForeignKey(sync_run.c.extraction_id), nullable=False, index=True),
+    Column("key", JSON, nullable=False),
+    Column("payload", JSON, nullable=False),
+    Column("load_rules", JSON, nullable=False),
+    Column("sqlstate", String(5)),
+    Column("error", Text, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("failed_at", DateTime(timezone=True), nullable=False),
+    Column("closed_at", DateTime(timezone=True)),
+    Column("closed_by", String(20)),
+    Index(
+        "failed_record_open", "sync_key", "target", "identity", unique=True, postgresql_where=text("closed_at IS NULL")
+    ),
+)
+
+schema_change = Table(
+    "schema_change",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("extraction_id", String(32), ForeignKey(sync_run.c.extraction_id), nullable=False, index=True),
+    Column("place", String(250), nullable=False),
+    Column("column", Text, nullable=False),
+    Column("change", String(20), nullable=False),
+    Column("old_type", Text),
+    Column("new_type", Text),
+    Column("noticed_at", DateTime(timezone=True), nullable=False),
+)
+
+watermark_change = Table(
+    "watermark_change",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("sync_key", String(250), nullable=False, index=True),
+    Column("action", String(20), nullable=False),
+    Column("old_value", Text),
+    Column("old_type", String(20)),
+    Column("new_value", Text),
+    Column("new_type", String(20)),
+    Column("changed_by", String(250), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
 )
 
 
