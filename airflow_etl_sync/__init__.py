@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.factory import incremental_sync
     from airflow_etl_sync.operators.advance import WatermarkAdvanceOperator
     from airflow_etl_sync.operators.extract import IncrementalExtractOperator
+    from airflow_etl_sync.operators.failed_records import FailedRecordsOperator
     from airflow_etl_sync.operators.load import UpsertLoadOperator
     from airflow_etl_sync.operators.sync import IncrementalSyncOperator
 
@@ -30,6 +31,7 @@ __all__ = [
     "DataError",
     "DestinationError",
     "EtlSyncError",
+    "FailedRecordsOperator",
     "IncrementalExtractOperator",
     "IncrementalSyncOperator",
     "SchemaError",
@@ -41,6 +43,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "FailedRecordsOperator": "operators.failed_records",
     "IncrementalExtractOperator": "operators.extract",
     "IncrementalSyncOperator": "operators.sync",
     "UpsertLoadOperator": "operators.load",

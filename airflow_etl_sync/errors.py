@@ -93,6 +93,11 @@ def sqlstate_of(error: BaseException) -> str | None:
     return getattr(origin, "sqlstate", None) or None
 
 
+def is_row_at_fault(error: BaseException) -> bool:
+    """Whether a row is to blame, so that the others can be loaded without it."""
+    return (sqlstate_of(error) or "").startswith(_ROW_AT_FAULT) or _is_refused_value(error)
+
+
 def _is_driver_error(error: BaseException) -> bool:
     return any(base.__name__ in {"DatabaseError", "SQLAlchemyError"} for base in type(error).__mro__)
 

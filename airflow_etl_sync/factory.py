@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from airflow.sdk import TaskGroup
 
-from airflow_etl_sync.core.model import ConflictStrategy
+from airflow_etl_sync.core.model import ConflictStrategy, SchemaContract
 from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.operators.advance import WatermarkAdvanceOperator
 from airflow_etl_sync.operators.extract import IncrementalExtractOperator
@@ -49,6 +49,9 @@ def incremental_sync(
     conflict_field: str | None = None,
     create_table: bool | str = True,
     synced_at_column: str | None = None,
+    schema_contract: str = "evolve",
+    max_errors: int | str | None = None,
+    max_error_percent: float | str | None = None,
     chunk_rows: int | str = 250_000,
     staging_uri: str | None = None,
     load_parts: int | str = 4,
@@ -82,13 +85,16 @@ def incremental_sync(
     :param conflict_field: the column that ``latest_wins`` compares; by default the cursor field
     :param create_table: create an absent table with the source's types and key
     :param synced_at_column: a ``timestamptz`` column that the load sets on rows it inserts or changes
+    :param schema_contract: ``evolve``, ``freeze``, ``discard_column`` or ``discard_row``
+    :param max_errors: how many rows of a run may be set aside as failed records
+    :param max_error_percent: how many per cent of the run's rows may be
     :param chunk_rows: most rows in one chunk
     :param staging_uri: where chunks are written
     :param load_parts: how many loads run at the same time at most
     :param default_args: arguments for all tasks of the group, as Airflow takes them
     :raises ConfigurationError: where a literal argument is wrong; templates are checked when they run
     """
-    _check_literals(table, sql, conflict)
+    _check_literals(table, sql, conflict, schema_contract)
     state_conn_id = state_conn_id or destination_conn_id
     with _patient_group(group_id, default_args) as group:
         extract = IncrementalExtractOperator(
@@ -101,7 +107,8 @@ def incremental_sync(
         load = UpsertLoadOperator.partial(
             task_id="load", destination_conn_id=destination_conn_id, table=destination_table,
             primary_key=primary_key, conflict=conflict, conflict_field=conflict_field, create_table=create_table,
-            synced_at_column=synced_at_column,
+            synced_at_column=synced_at_column, schema_contract=schema_contract, max_errors=max_errors,
+            max_error_percent=max_error_percent,
         ).expand(extraction=extract.output)  # fmt: skip
         advance = WatermarkAdvanceOperator(task_id="advance", extraction=extract.output, state_conn_id=state_conn_id)
         extract >> load >> advance
@@ -115,11 +122,12 @@ def _patient_group(group_id: str, default_args: Mapping[str, Any] | None) -> Tas
     return group
 
 
-def _check_literals(table: str | None, sql: str | None, conflict: str) -> None:
+def _check_literals(table: str | None, sql: str | None, conflict: str, contract: str) -> None:
     """Show the author's slips when the file is parsed, not when the first window has been read."""
     is_templated = any("{{" in given for given in (table, sql) if given is not None)
     if not is_templated and (table is None) == (sql is None):
         raise ConfigurationError("Give exactly one of table and sql: the stream is one or the other.")
-    strategies = get_args(ConflictStrategy)
-    if "{{" not in conflict and conflict not in strategies:
-        raise ConfigurationError(f"conflict {conflict!r} is not known: use one of {', '.join(strategies)}.")
+    choices = {"conflict": (conflict, ConflictStrategy), "schema_contract": (contract, SchemaContract)}
+    for name, (given, literal) in choices.items():
+        if "{{" not in given and given not in get_args(literal):
+            raise ConfigurationError(f"{name} {given!r} is not known: use one of {', '.join(get_args(literal))}.")

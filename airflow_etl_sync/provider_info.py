@@ -23,6 +23,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_etl_sync.operators.advance",
                     "airflow_etl_sync.operators.extract",
+                    "airflow_etl_sync.operators.failed_records",
                     "airflow_etl_sync.operators.load",
                     "airflow_etl_sync.operators.sync",
                 ],

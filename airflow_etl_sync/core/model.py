@@ -12,8 +12,9 @@ from airflow_etl_sync.errors import ConfigurationError
 
 ConflictStrategy = Literal["source_wins", "dest_wins", "latest_wins", "merge_non_null"]
 OnCursorNull = Literal["include", "exclude", "raise"]
+SchemaContract = Literal["evolve", "freeze", "discard_column", "discard_row"]
 CursorType = Literal["timestamptz", "timestamp", "date", "integer", "numeric", "text"]
-Kind = Literal["incremental", "full_refresh", "backfill"]
+Kind = Literal["incremental", "full_refresh", "backfill", "replay"]
 
 _LONGEST_SYNC_KEY = 250
 TIME_CURSORS: tuple[CursorType, ...] = ("timestamptz", "timestamp", "date")
@@ -45,7 +46,13 @@ class TableName:
         return cls(parts[-1], parts[0] if len(parts) == 2 else None)
 
     def __str__(self) -> str:
-        return f"{self.schema}.{self.name}" if self.schema else self.name
+        """As :meth:`parse` reads it back."""
+        return ".".join(_shown(part) for part in (self.schema, self.name) if part)
+
+
+def _shown(part: str) -> str:
+    is_plain = not re.search('[."]', part) and part == part.strip()
+    return part if is_plain else '"' + part.replace('"', '""') + '"'
 
 
 def _name_parts(text: str) -> list[str] | None:
@@ -152,6 +159,10 @@ class LoadRules:
     :param conflict_field: the column ``latest_wins`` compares; None takes the cursor field
     :param create_table: whether an absent table is created with the source's types and key
     :param synced_at_column: a ``timestamptz`` column that the load sets on rows it inserts or changes
+    :param schema_contract: what becomes of columns that the table lacks, or whose type cannot hold their values
+    :param max_errors: how many rows of a run may be set aside as failed records; None sets no such limit where
+        ``max_error_percent`` is given, else none may
+    :param max_error_percent: how many per cent of the rows that a run has loaded so far may be, from 0 to 100
     """
 
     primary_key: tuple[str, ...] = ()
@@ -159,12 +170,40 @@ class LoadRules:
     conflict_field: str | None = None
     create_table: bool = True
     synced_at_column: str | None = None
+    schema_contract: SchemaContract = "evolve"
+    max_errors: int | None = None
+    max_error_percent: float | None = None
 
     def __post_init__(self) -> None:
         _refuse_unstorable("primary_key", *self.primary_key)
         _refuse_unstorable("conflict_field", self.conflict_field)
         _refuse_unstorable("synced_at_column", self.synced_at_column)
         _refuse_unknown("conflict", self.conflict, get_args(ConflictStrategy))
+        _refuse_unknown("schema_contract", self.schema_contract, get_args(SchemaContract))
+        if self.max_errors is not None and self.max_errors < 0:
+            raise ConfigurationError("max_errors must not be negative: 0 lets the first bad row fail the run.")
+        if self.max_error_percent is not None and not 0 <= self.max_error_percent <= 100:
+            raise ConfigurationError("max_error_percent must lie between 0 and 100.")
+        if self.schema_contract == "discard_row" and not self.tolerates_errors:
+            raise ConfigurationError(
+                "schema_contract 'discard_row' sets rows aside as failed records: say with max_errors or "
+                "max_error_percent how many there may be."
+            )
+
+    @property
+    def tolerates_errors(self) -> bool:
+        return bool(self.max_errors or self.max_error_percent)
+
+    def allowed_errors(self, loaded: Counts, rows: int) -> int:
+        """How many of the next rows may be set aside.
+
+        :param loaded: what became of the run's rows so far
+        :param rows: how many come now
+        """
+        limits = [] if self.max_errors is None else [self.max_errors]
+        if self.max_error_percent is not None:
+            limits.append(int((loaded.processed + rows) * self.max_error_percent / 100))
+        return max(0, min(limits, default=0) - loaded.errors)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
@@ -12,9 +13,9 @@ from sqlalchemy import Connection
 from airflow_etl_sync.core.model import Chunk, Counts, Extraction, LoadRules
 from airflow_etl_sync.core.staging import Staging, read_batches
 from airflow_etl_sync.errors import DestinationError, StateError, explaining
-from airflow_etl_sync.state import ledger, runs, tables
+from airflow_etl_sync.state import failed_records, ledger, runs, schema_changes, tables
 from airflow_etl_sync.state.runs import Run
-from airflow_etl_sync.systems.base import Destination, MergeKeys, StagedChunk
+from airflow_etl_sync.systems.base import Destination, MergeKeys, StagedChunk, Tolerance
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,25 +100,46 @@ def merge_once(
 
     :returns: its counts, or None where another try has loaded it in the meantime
     """
-    _refuse_overtaken(runs.get(connection, extraction_id), rules)
+    run = runs.get(connection, extraction_id)
+    _refuse_overtaken(run, rules)
     if not ledger.claim(connection, extraction_id, chunk.number, destination.target):
         return None
-    counts = destination.merge(connection, staged, chunk.rows, keys, rules)
-    if counts.processed != chunk.rows:
+    tolerance = _tolerance(connection, run, destination.target, chunk.rows, rules)
+    merged = destination.merge(connection, staged, chunk.rows, keys, rules, tolerance)
+    counts = merged.counts
+    if counts.processed != chunk.rows or counts.errors != len(merged.failed):
         raise AssertionError(f"counts of chunk {chunk.number} do not add up: {counts} of {chunk.rows} rows")
     ledger.record_loaded(connection, extraction_id, chunk.number, destination.target, counts)
+    terms = replace(
+        rules,
+        primary_key=rules.primary_key or keys.primary_key,
+        conflict_field=rules.conflict_field or keys.cursor_field,
+    )
+    failed_records.record(connection, run, destination.target, terms, merged.failed)
+    failed_records.settle(connection, run, destination.target, merged.settled)
+    schema_changes.record(connection, extraction_id, merged.changes)
     log.info("Merged chunk %d: %s", chunk.number, counts)
     return counts
+
+
+def _tolerance(connection: Connection, run: Run, target: str, rows: int, rules: LoadRules) -> Tolerance:
+    """How many of the next rows may fail, and which rows failed before."""
+    watched = tuple(failed_records.open_keys(connection, run.sync_key, target))
+    if not rules.tolerates_errors:
+        return Tolerance(0, watched)
+    loaded = ledger.loaded(connection, run.extraction_id).get(target, {})
+    return Tolerance(rules.allowed_errors(sum(loaded.values(), Counts()), rows), watched)
 
 
 def _refuse_overtaken(run: Run, rules: LoadRules) -> None:
     """Keep a run from writing rows that are older than those of its successor.
 
-    A backfill may go on where a row's age decides, or where it overwrites nothing.
+    A backfill may go on where a row's age decides, or where it overwrites nothing; a replay always, since its
+    records are closed by newer rows of their keys.
 
     :raises StateError: where a newer run of the sync has begun
     """
-    is_harmless = run.kind == "backfill" and rules.conflict in ("latest_wins", "dest_wins")
+    is_harmless = run.kind == "replay" or (run.kind == "backfill" and rules.conflict in ("latest_wins", "dest_wins"))
     if run.is_overtaken and not is_harmless:
         raise StateError(
             f"A newer run of {run.sync_key!r} has begun, so this one may not load older rows over its rows. "

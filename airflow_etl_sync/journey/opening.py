@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from airflow_etl_sync.core.contract import changes_between
 from airflow_etl_sync.core.model import RunIdentity, Stream, WindowRules
 from airflow_etl_sync.errors import DestinationError, explaining
-from airflow_etl_sync.state import ledger, runs, tables, watermarks
+from airflow_etl_sync.state import ledger, runs, schema_changes, tables, watermarks
 from airflow_etl_sync.state.ledger import Checkpoint
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import Shape, Source
@@ -71,6 +72,9 @@ def open_run(
             host=host,
             columns=dict(shape.columns),
         )
+        if rules.kind != "backfill":
+            changes = changes_between(runs.last_columns(connection, stream.sync_key), dict(shape.columns))
+            schema_changes.record(connection, run.extraction_id, changes)
     low, high = opened.window.low, opened.window.high
     log.info(
         "Window of %s: from %s, next from %s; late commits: %s",

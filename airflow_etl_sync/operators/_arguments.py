@@ -77,6 +77,30 @@ def as_count(name: str, value: object) -> int:
     return int(text)
 
 
+def as_optional_number(name: str, value: object) -> int | None:
+    """Take a whole number that is not negative, or None where nothing was given.
+
+    :raises ConfigurationError: where it is none
+    """
+    if is_absent(value):
+        return None
+    text = "" if isinstance(value, bool) else str(value).strip()
+    return int(text) if re.fullmatch(r"\d+", text, re.ASCII) else _refuse(name, value, "a whole number, not negative")
+
+
+def as_percent(name: str, value: object) -> float | None:
+    """Take a share in per cent, from 0 to 100, or None where nothing was given.
+
+    :raises ConfigurationError: where it is none
+    """
+    if is_absent(value):
+        return None
+    text = "" if isinstance(value, bool) else str(value).strip()
+    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII) is None or not 0 <= float(text) <= 100:
+        _refuse(name, value, "a number from 0 to 100")
+    return float(text)
+
+
 def as_names(name: str, value: object) -> tuple[str, ...]:
     """Take column names: a list, or a comma-separated text, or the text that Jinja makes of a list.
 

@@ -11,7 +11,7 @@ from airflow_etl_sync.operators import _arguments as arguments
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_etl_sync.core.model import ConflictStrategy, OnCursorNull
+    from airflow_etl_sync.core.model import ConflictStrategy, OnCursorNull, SchemaContract
 
 
 class StreamArguments(Protocol):
@@ -45,6 +45,9 @@ class LoadArguments(Protocol):
     conflict_field: Any
     create_table: Any
     synced_at_column: Any
+    schema_contract: Any
+    max_errors: Any
+    max_error_percent: Any
 
 
 def stream_of(given: StreamArguments) -> Stream:
@@ -86,12 +89,16 @@ def load_rules_of(given: LoadArguments) -> LoadRules:
     :raises ConfigurationError: naming the argument that is wrong
     """
     conflict = arguments.as_optional_text("conflict", given.conflict)
+    contract = arguments.as_optional_text("schema_contract", given.schema_contract)
     return LoadRules(
         primary_key=arguments.as_names("primary_key", given.primary_key),
         conflict=cast("ConflictStrategy", conflict or "source_wins"),
         conflict_field=arguments.as_optional_text("conflict_field", given.conflict_field),
         create_table=arguments.as_flag("create_table", given.create_table, default=True),
         synced_at_column=arguments.as_optional_text("synced_at_column", given.synced_at_column),
+        schema_contract=cast("SchemaContract", contract or "evolve"),
+        max_errors=arguments.as_optional_number("max_errors", given.max_errors),
+        max_error_percent=arguments.as_percent("max_error_percent", given.max_error_percent),
     )
 
 

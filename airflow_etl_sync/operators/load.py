@@ -33,11 +33,16 @@ class UpsertLoadOperator(BaseOperator):
     :param conflict_field: the column that ``latest_wins`` compares; by default the cursor field
     :param create_table: create an absent table with the source's types and key
     :param synced_at_column: a ``timestamptz`` column that the load sets on rows it inserts or changes
+    :param schema_contract: ``evolve`` adds and widens columns, ``freeze`` refuses what does not fit,
+        ``discard_column`` leaves it out, ``discard_row`` sets its rows aside
+    :param max_errors: how many rows of a run may be set aside as failed records; by default none, or as many as
+        ``max_error_percent`` allows
+    :param max_error_percent: how many per cent of the run's rows may be
     """
 
     template_fields = (
         "extraction", "destination_conn_id", "table", "primary_key", "conflict", "conflict_field", "create_table",
-        "synced_at_column",
+        "synced_at_column", "schema_contract", "max_errors", "max_error_percent",
     )  # fmt: skip
     template_fields_renderers: ClassVar[dict[str, str]] = {"extraction": "json"}
     ui_color = "#d5ead0"
@@ -53,6 +58,9 @@ class UpsertLoadOperator(BaseOperator):
         conflict_field: str | None = None,
         create_table: bool | str = True,
         synced_at_column: str | None = None,
+        schema_contract: str = "evolve",
+        max_errors: int | str | None = None,
+        max_error_percent: float | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -64,6 +72,9 @@ class UpsertLoadOperator(BaseOperator):
         self.conflict_field = conflict_field
         self.create_table = create_table
         self.synced_at_column = synced_at_column
+        self.schema_contract = schema_contract
+        self.max_errors = max_errors
+        self.max_error_percent = max_error_percent
 
     def execute(self, context: Context) -> dict[str, int]:
         """Upsert the chunks.

@@ -47,13 +47,19 @@ class IncrementalSyncOperator(BaseOperator):
     :param conflict_field: the column that ``latest_wins`` compares; by default the cursor field
     :param create_table: create an absent table with the source's types and key
     :param synced_at_column: a ``timestamptz`` column that the load sets on rows it inserts or changes
+    :param schema_contract: ``evolve`` adds and widens columns, ``freeze`` refuses what does not fit,
+        ``discard_column`` leaves it out, ``discard_row`` sets its rows aside
+    :param max_errors: how many rows of a run may be set aside as failed records; by default none, or as many as
+        ``max_error_percent`` allows
+    :param max_error_percent: how many per cent of the run's rows may be
     :param chunk_rows: how many rows are loaded at most before the next checkpoint
     """
 
     template_fields = (
         "sync_key", "source_conn_id", "destination_conn_id", "cursor_field", "destination_table", "table", "sql",
         "primary_key", "columns", "where", "lag", "initial_value", "on_cursor_null", "range_start", "range_end",
-        "full_refresh", "conflict", "conflict_field", "create_table", "synced_at_column", "chunk_rows",
+        "full_refresh", "conflict", "conflict_field", "create_table", "synced_at_column", "schema_contract",
+        "max_errors", "max_error_percent", "chunk_rows",
     )  # fmt: skip
     template_ext = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
@@ -82,6 +88,9 @@ class IncrementalSyncOperator(BaseOperator):
         conflict_field: str | None = None,
         create_table: bool | str = True,
         synced_at_column: str | None = None,
+        schema_contract: str = "evolve",
+        max_errors: int | str | None = None,
+        max_error_percent: float | str | None = None,
         chunk_rows: int | str = 250_000,
         **kwargs: Any,
     ) -> None:
@@ -106,6 +115,9 @@ class IncrementalSyncOperator(BaseOperator):
         self.conflict_field = conflict_field
         self.create_table = create_table
         self.synced_at_column = synced_at_column
+        self.schema_contract = schema_contract
+        self.max_errors = max_errors
+        self.max_error_percent = max_error_percent
         self.chunk_rows = chunk_rows
 
     def execute(self, context: Context) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from airflow_etl_sync.state.tables import sync_run
 Status = Literal["extracting", "extracted", "done", "abandoned"]
 
 _UNFINISHED: tuple[Status, ...] = ("extracting", "extracted")
+_MOVING: tuple[Kind, ...] = ("incremental", "full_refresh")
+"""The runs that move the watermark; the others overtake nobody."""
 GIVEN_UP_AFTER = timedelta(days=7)
 
 
@@ -64,11 +66,12 @@ def start(
     A run that was overtaken holds older rows than its successor, so it may not load them any more. Its loads
     check that under a lock (:func:`get`), for which this waits: once the new run reads, none is under way. Of
     two runs that begin at once, the second waits for the first to be recorded, so that it is seen. A
-    backfill overtakes nobody, since what changed after another run's snapshot is read again by the run after.
+    backfill or a replay overtakes nobody, since what changed after another run's snapshot is read again by the run
+    after.
 
     :param columns: the stream's columns and their declared types
     """
-    if kind != "backfill":
+    if kind in _MOVING:
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(sync_key, 0))))
         unfinished = (sync_run.c.sync_key == sync_key) & sync_run.c.status.in_(_UNFINISHED)
         connection.execute(update(sync_run).where(unfinished).values(is_overtaken=True))
@@ -124,6 +127,17 @@ def find_unfinished(
     run = _run(row)
     same = (run.fingerprint, run.watermark_version) == (fingerprint, watermark_version)
     return run if same and run.status == "extracting" and not run.is_overtaken else None
+
+
+def last_columns(connection: Connection, sync_key: str) -> dict[str, str]:
+    """The columns that the sync's last finished run read, and their declared types; empty where none has finished."""
+    columns: dict[str, str] | None = connection.scalar(
+        select(sync_run.c.columns)
+        .where(sync_run.c.sync_key == sync_key, sync_run.c.status == "done", sync_run.c.kind.in_(_MOVING))
+        .order_by(sync_run.c.started_at.desc())
+        .limit(1)
+    )
+    return columns or {}
 
 
 def get(connection: Connection, extraction_id: str) -> Run:

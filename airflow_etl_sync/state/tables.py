@@ -118,6 +118,7 @@ failed_record = Table(
     Column("extraction_id", String(32), ForeignKey(sync_run.c.extraction_id), nullable=False, index=True),
     Column("key", JSON, nullable=False),
     Column("payload", JSON, nullable=False),
+    Column("types", JSON, nullable=False),
     Column("load_rules", JSON, nullable=False),
     Column("sqlstate", String(5)),
     Column("error", Text, nullable=False),

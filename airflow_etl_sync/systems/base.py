@@ -6,6 +6,8 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow_etl_sync.core.contract import SchemaChange
+from airflow_etl_sync.core.failed_record import FailedRecord, Key
 from airflow_etl_sync.core.model import Counts, LoadRules, Window, WindowRules
 
 if TYPE_CHECKING:
@@ -100,12 +102,46 @@ class Destination(Protocol):
         """Bring a chunk's rows to the destination's side; a chunk of that name is replaced."""
 
     def merge(
-        self, connection: Connection, staged: StagedChunk, rows: int, keys: MergeKeys, rules: LoadRules
-    ) -> Counts:
+        self,
+        connection: Connection,
+        staged: StagedChunk,
+        rows: int,
+        keys: MergeKeys,
+        rules: LoadRules,
+        tolerance: Tolerance,
+    ) -> Merged:
         """Merge a staged chunk in the caller's transaction, and drop it.
 
         :param rows: how many rows must be there; fewer means that a crash emptied the staging
+        :raises DataError: where more rows cannot be loaded than are tolerated
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """What a merge may leave undone, and what it should look out for.
+
+    :param errors: how many rows may be set aside as failed records
+    :param watched: keys of records that failed before
+    """
+
+    errors: int = 0
+    watched: tuple[Key, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What a merge came to.
+
+    :param failed: the rows that were set aside; ``counts.errors`` of them
+    :param changes: what was done about columns that did not fit
+    :param settled: those of the watched keys of which a row has been loaded, or has lost to a better one
+    """
+
+    counts: Counts
+    failed: tuple[FailedRecord, ...] = ()
+    changes: tuple[SchemaChange, ...] = ()
+    settled: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

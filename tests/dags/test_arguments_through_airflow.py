@@ -38,6 +38,9 @@ def test_all_arguments_as_text(airflow: Airflow, shop: Shop, warehouse: psycopg.
         "conflict": "latest_wins",
         "conflict_field": "updated_at",
         "synced_at_column": "synced_at",
+        "schema_contract": "discard_row",
+        "max_errors": "5",
+        "max_error_percent": "0.5",
         "chunk_rows": "50",
     }
     run = airflow.run(dag_id, **conf)
@@ -73,6 +76,9 @@ def test_loads_are_mapped_over_the_parts(airflow: Airflow, shop: Shop) -> None:
         ({"table": "public.odd", "cursor_field": "shape"}, ["shape", "point"]),
         ({"table": "public.keyless"}, ["primary_key"]),
         ({"primary_key": "nothing"}, ["nothing"]),
+        ({"schema_contract": "grow"}, ["schema_contract", "'grow'", "evolve, freeze, discard_column, discard_row"]),
+        ({"max_errors": "-1"}, ["max_errors", "'-1'"]),
+        ({"max_error_percent": "101"}, ["max_error_percent", "'101'"]),
         ({"conflict": "loudest_wins"}, ["'loudest_wins'", "source_wins"]),
         ({"on_cursor_null": "shrug"}, ["'shrug'", "include"]),
         ({"lag": "a while"}, ["lag", "'a while'", "PT5M"]),

@@ -268,7 +268,6 @@ BAD_TARGETS = {
         "CREATE TABLE orders (id bigint, status text, amount numeric, updated_at timestamptz)",
         "primary key",
     ),
-    "without a column": ("CREATE TABLE orders (id bigint PRIMARY KEY, status text)", "no column amount, updated_at"),
     "that is a view": (
         "CREATE VIEW orders AS SELECT 1::bigint AS id, '' AS status, 1.0 AS amount, now() AS updated_at",
         "is no table",

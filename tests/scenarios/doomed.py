@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from airflow_etl_sync.core.model import Extraction, Stream, TableName
+from airflow_etl_sync.core.model import Extraction, LoadRules, Stream, TableName
 from tests.scenarios.world import World
 
 PACKAGE = "airflow_etl_sync"
@@ -58,6 +58,7 @@ def go(asked: dict[str, Any]) -> None:
         asked["warehouse_db"],
         Path(asked["root"]),
         stream=Stream(table=table and TableName(**table), **stream),
+        load_rules=LoadRules(**asked["load_rules"] | {"primary_key": tuple(asked["load_rules"]["primary_key"])}),
         chunk_rows=asked["chunk_rows"],
     )
     if asked["step"] == "sync":

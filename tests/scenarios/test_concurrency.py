@@ -106,6 +106,7 @@ def test_of_two_runs_that_begin_in_one_instant_one_is_the_newer(world: World, wa
         "fences": [],
         "staging_uri": "",
         "host": "",
+        "columns": {},
     }
 
     def start(run: str) -> None:

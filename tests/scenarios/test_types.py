@@ -11,9 +11,10 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier, Literal
 
-from airflow_etl_sync.core.model import Counts, Stream, TableName
+from airflow_etl_sync.core.model import Counts, LoadRules, Stream, TableName
 from airflow_etl_sync.demo.postgres import Databases
 from airflow_etl_sync.errors import DataError
+from airflow_etl_sync.systems.postgres.widening import wider
 from tests.carrying import FORMS, Carrier, Form
 
 XML_DECLARATION = '<?xml version="1.0"?>'
@@ -415,33 +416,33 @@ def two_tables(
     source.execute(SQL("INSERT INTO events VALUES (1, DEFAULT, {})").format(SQL(value)))
 
 
+TOO_NARROW = [
+    ("text", "varchar(3)", "'abcd'"),
+    ("text", "varchar(3)", "'abc '"),
+    ("varchar(4)", "char(3)", "'abcd'"),
+    ("text", "integer", "'one'"),
+    ("text", "name", "repeat('x', 64)"),
+    ("bit(5)", "bit(4)", "B'10101'"),
+    ("bit(5)", "varbit(4)", "B'10101'"),
+    ("bigint", "integer", "2147483648"),
+    ("numeric", "numeric(5,2)", "1.239"),
+    ("numeric", "integer", "1.5"),
+    ("numeric", "double precision", "0.12345678901234567890"),
+    ("double precision", "real", "0.1"),
+    ("double precision", "integer", "1.5"),
+    ("bigint", "double precision", "9007199254740993"),
+    ("timestamptz", "date", "'2020-01-01 12:00+00'"),
+    ("timestamp", "timestamp(0)", "'2020-01-01 12:00:00.5'"),
+    ("time", "time(0)", "'12:00:00.5'"),
+    ("interval", "interval(0)", "'00:00:00.5'"),
+    ("inet", "cidr", "'10.0.0.1/8'"),
+]
+
+
 @pytest.mark.scenario("S18")
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    ("source_type", "target_type", "value"),
-    [
-        ("text", "varchar(3)", "'abcd'"),
-        ("text", "varchar(3)", "'abc '"),
-        ("varchar(4)", "char(3)", "'abcd'"),
-        ("text", "integer", "'one'"),
-        ("text", "name", "repeat('x', 64)"),
-        ("bit(5)", "bit(4)", "B'10101'"),
-        ("bit(5)", "varbit(4)", "B'10101'"),
-        ("bigint", "integer", "2147483648"),
-        ("numeric", "numeric(5,2)", "1.239"),
-        ("numeric", "integer", "1.5"),
-        ("numeric", "double precision", "0.12345678901234567890"),
-        ("double precision", "real", "0.1"),
-        ("double precision", "integer", "1.5"),
-        ("bigint", "double precision", "9007199254740993"),
-        ("timestamptz", "date", "'2020-01-01 12:00+00'"),
-        ("timestamp", "timestamp(0)", "'2020-01-01 12:00:00.5'"),
-        ("time", "time(0)", "'12:00:00.5'"),
-        ("interval", "interval(0)", "'00:00:00.5'"),
-        ("inet", "cidr", "'10.0.0.1/8'"),
-    ],
-)
-def test_value_that_does_not_fit_fails_and_is_not_bent(
+@pytest.mark.parametrize(("source_type", "target_type", "value"), TOO_NARROW)
+def test_a_value_that_does_not_fit_is_set_aside_and_not_bent(
     carrier: Carrier,
     source: psycopg.Connection,
     warehouse: psycopg.Connection,
@@ -451,10 +452,40 @@ def test_value_that_does_not_fit_fails_and_is_not_bent(
     value: str,
 ) -> None:
     two_tables(source, warehouse, source_type, target_type, value)
-    with pytest.raises(DataError):
-        carrier.carry(form, STREAM, EVENTS)
+    rules = LoadRules(schema_contract="discard_row", max_errors=1)
+    assert carrier.carry(form, STREAM, EVENTS, rules) == Counts(errors=1)
     assert warehouse.execute("SELECT * FROM events").fetchall() == []
-    assert warehouse.execute("SELECT * FROM etl_sync.watermark").fetchall() == []
+    stored = warehouse.execute("SELECT payload ->> 'value' FROM etl_sync.failed_record").fetchall()
+    source.execute("SET IntervalStyle = 'iso_8601'")
+    assert stored == source.execute("SELECT value::text FROM events").fetchall()
+
+
+@pytest.mark.scenario("S18")
+@pytest.mark.scenario("S19")
+@pytest.mark.parametrize(("source_type", "target_type", "value"), TOO_NARROW)
+def test_a_column_grows_to_hold_a_value_or_the_run_fails(
+    carrier: Carrier,
+    source: psycopg.Connection,
+    warehouse: psycopg.Connection,
+    source_type: str,
+    target_type: str,
+    value: str,
+) -> None:
+    two_tables(source, warehouse, source_type, target_type, value)
+    types = (
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'events'::regclass AND attnum = 3"
+    )
+    declared = [connection.execute(types).fetchall()[0][0] for connection in (warehouse, source)]
+    if wider(*declared) is None:
+        with pytest.raises(DataError):
+            carrier.chain(STREAM, EVENTS)
+        assert warehouse.execute("SELECT * FROM events").fetchall() == []
+        assert warehouse.execute("SELECT * FROM etl_sync.watermark").fetchall() == []
+        return
+    assert carrier.chain(STREAM, EVENTS) == Counts(inserted=1)
+    query = "SELECT value::text FROM events"
+    assert warehouse.execute(query).fetchall() == source.execute(query).fetchall()
+    assert warehouse.execute(types).fetchall() == [(wider(*declared),)]
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,7 @@ class World:
             "warehouse_db": self.warehouse_db,
             "root": str(self.root),
             "stream": asdict(self.stream),
+            "load_rules": asdict(self.load_rules),
             "chunk_rows": self.chunk_rows,
             "step": step,
             "failpoint": failpoint,

@@ -102,6 +102,28 @@ def test_lag_refuses_the_rest(value: object) -> None:
         arguments.as_lag("lag", value)
 
 
+@pytest.mark.parametrize(("value", "number"), [(None, None), ("None", None), ("", None), (0, 0), ("7", 7), (" 7 ", 7)])
+def test_optional_number(value: object, number: int | None) -> None:
+    assert arguments.as_optional_number("max_errors", value) == number
+
+
+@pytest.mark.parametrize("value", [-1, "-1", True, 1.5, "1.5", "many"])
+def test_optional_number_refuses_the_rest(value: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"^max_errors must be a whole number"):
+        arguments.as_optional_number("max_errors", value)
+
+
+@pytest.mark.parametrize(("value", "share"), [(None, None), (0, 0.0), ("0.5", 0.5), (100, 100.0), (2.5, 2.5)])
+def test_percent(value: object, share: float | None) -> None:
+    assert arguments.as_percent("max_error_percent", value) == share
+
+
+@pytest.mark.parametrize("value", [-1, "101", True, "1%", "nan", "1e1"])
+def test_percent_refuses_the_rest(value: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"^max_error_percent must be a number from 0 to 100"):
+        arguments.as_percent("max_error_percent", value)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -288,3 +288,12 @@ def test_other_errors_pass_as_they_are() -> None:
     with pytest.raises(SchemaError) as caught, explaining(SourceError, "read"):
         raise own
     assert caught.value is own
+
+
+@given(st.text(min_size=1), st.none() | st.text(min_size=1))
+def test_a_table_name_reads_back_what_it_writes(name: str, schema: str | None) -> None:
+    try:
+        table = TableName(name, schema)
+    except ConfigurationError:
+        return
+    assert TableName.parse(str(table)) == table

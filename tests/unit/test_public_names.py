@@ -19,6 +19,7 @@ ERRORS = {
     "StateError",
 }
 OPERATORS = {
+    "FailedRecordsOperator",
     "IncrementalExtractOperator",
     "IncrementalSyncOperator",
     "UpsertLoadOperator",

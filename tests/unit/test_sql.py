@@ -174,10 +174,11 @@ def test_staging() -> None:
     )
     assert text(sql.drop_staging(HOSTILE)) == 'DROP TABLE IF EXISTS "etl_sync"."x""; DROP TABLE t; --"'
     assert_text(
-        sql.count_staged("stage_a", ["id", "B"]),
+        sql.count_staged("stage_a", [sql.has_no_key(["id", "B"]), sql.has_value("c")]),
         """
-        SELECT count(*), count(*) FILTER (WHERE "id" IS NULL OR "B" IS NULL)
-        FROM "etl_sync"."stage_a"
+        SELECT count(*), count(*) FILTER (WHERE ("staged"."id" IS NULL OR "staged"."B" IS NULL)), """
+        """count(*) FILTER (WHERE ("staged"."c" IS NOT NULL))
+        FROM "etl_sync"."stage_a" AS staged
         """,
     )
 
@@ -305,3 +306,85 @@ def test_no_value_of_a_window_stands_in_a_statement() -> None:
     )
     assert HOSTILE not in statement
     assert '"x""; DROP TABLE t; --"' in statement
+
+
+def test_rows_taken_out_of_the_staging() -> None:
+    assert_text(
+        sql.take_out("stage_a", sql.has_no_key(["id"]), [sql.staged_text("id", None), sql.staged_text("at", None)]),
+        """
+        DELETE FROM "etl_sync"."stage_a" AS staged
+        WHERE ("staged"."id" IS NULL)
+        RETURNING CAST("staged"."id" AS text), CAST("staged"."at" AS text)
+        """,
+    )
+
+
+def test_numbers_of_the_staged_rows() -> None:
+    assert_text(
+        sql.number_staged("stage_a", ["id"], ["at"]),
+        """
+        CREATE UNLOGGED TABLE "etl_sync"."stage_a_numbered" AS
+        SELECT
+            staged.ctid AS place,
+            dense_rank() OVER (ORDER BY "staged"."id") AS piece,
+            row_number() OVER (ORDER BY "staged"."id", "staged"."at" NULLS FIRST, staged.ctid) AS number
+        FROM "etl_sync"."stage_a" AS staged
+        """,
+    )
+    assert_text(
+        sql.is_within("stage_a", "piece", 3, 7),
+        'staged.ctid = ANY (ARRAY(SELECT place FROM "etl_sync"."stage_a_numbered" WHERE "piece" BETWEEN 3 AND 7))',
+    )
+    assert text(sql.index_numbers("stage_a", "piece")) == 'CREATE INDEX ON "etl_sync"."stage_a_numbered" ("piece")'
+    assert text(sql.count_pieces("stage_a")) == 'SELECT max(piece)\nFROM "etl_sync"."stage_a_numbered"'
+    assert text(sql.drop_numbers("stage_a")) == 'DROP TABLE IF EXISTS "etl_sync"."stage_a_numbered"'
+    assert_text(
+        sql.numbers_of_piece("stage_a", 3),
+        """
+        SELECT number
+        FROM "etl_sync"."stage_a_numbered"
+        WHERE piece = 3
+        ORDER BY number DESC
+        """,
+    )
+
+
+def test_watched_keys() -> None:
+    assert_text(
+        sql.find_watched("stage_a", [sql.staged_text("100%", None), sql.staged_text("b", None)]),
+        """
+        SELECT watched."k0", watched."k1"
+        FROM unnest(%s::text[], %s::text[]) AS watched ("k0", "k1")
+        WHERE EXISTS (SELECT FROM "etl_sync"."stage_a" AS staged WHERE """
+        """watched."k0" = CAST("staged"."100%%" AS text) AND watched."k1" = CAST("staged"."b" AS text))
+        """,
+    )
+
+
+def test_columns_that_grow() -> None:
+    assert_text(
+        sql.add_column(ORDERS, "w", "integer"), 'ALTER TABLE "shop"."orders" ADD COLUMN IF NOT EXISTS "w" integer'
+    )
+    assert_text(sql.widen_column(ORDERS, "n", "bigint"), 'ALTER TABLE "shop"."orders" ALTER COLUMN "n" TYPE bigint')
+
+
+def test_a_lossless_value_names_itself_or_is_read() -> None:
+    assert_text(
+        sql.read_lossless("n", None, "numeric", ("integer", "integer")),
+        'CASE WHEN CAST(CAST(CAST("staged"."n" AS numeric) AS integer) AS numeric) IS DISTINCT FROM '
+        'CAST("staged"."n" AS numeric) THEN '
+        'CAST(CAST(CAST(CAST("staged"."n" AS numeric) AS text) || \' does not fit\' AS boolean)::text AS integer) '
+        'ELSE CAST("staged"."n" AS integer) END',
+    )
+
+
+def test_merge_of_some_rows() -> None:
+    statement = text(
+        sql.merge(
+            *(ORDERS, "stage_a", [("id", SQL("staged.id"))], ("id",), [], LoadRules()),
+            has_identity=False,
+            is_partitioned=False,
+            within=sql.is_within("stage_a", "number", 1, 1),
+        )
+    )
+    assert 'FROM "etl_sync"."stage_a" AS staged\n        WHERE staged.ctid = ANY' in statement

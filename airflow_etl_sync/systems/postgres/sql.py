@@ -352,7 +352,8 @@ SELECT
     attribute.attidentity = 'a',
     format_type(attribute.atttypid, attribute.atttypmod),
     format_type(base.type_oid, -1),
-    format_type(base.type_oid, base.modifier)
+    format_type(base.type_oid, base.modifier),
+    attribute.attnotnull AND NOT attribute.atthasdef AND attribute.attidentity = ''
 FROM pg_attribute AS attribute
 JOIN base ON base.attnum = attribute.attnum
 JOIN pg_type ON pg_type.oid = base.type_oid AND pg_type.typtype <> 'd'
@@ -389,6 +390,20 @@ def create_target(table: TableName, columns: Sequence[tuple[str, str]], key: Seq
     return SQL("CREATE TABLE IF NOT EXISTS {} (\n    {}\n)").format(identifier(table), SQL(",\n    ").join(lines))
 
 
+BE_PATIENT = SQL("SET LOCAL lock_timeout = '30s'")
+"""While a change of a table waits for its readers, all others wait behind it."""
+
+
+def add_column(table: TableName, name: str, type_: str) -> Composed:
+    """Add a column that another load may have added already."""
+    return SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}").format(identifier(table), Identifier(name), SQL(type_))
+
+
+def widen_column(table: TableName, name: str, type_: str) -> Composed:
+    """Give a column a type that holds more."""
+    return SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {}").format(identifier(table), Identifier(name), SQL(type_))
+
+
 def _names(names: Sequence[str]) -> Composed:
     return SQL(", ").join(Identifier(name) for name in names)
 
@@ -419,11 +434,29 @@ def drop_staging(name: str) -> Composed:
     return SQL("DROP TABLE IF EXISTS {}").format(Identifier(STATE_SCHEMA, name))
 
 
-def count_staged(name: str, key: Sequence[str]) -> Composed:
-    """How many rows are staged, and how many of them have no key."""
-    without_key = SQL(" OR ").join(SQL("{} IS NULL").format(Identifier(column)) for column in key)
-    return SQL("SELECT count(*), count(*) FILTER (WHERE {})\nFROM {}").format(
-        without_key, Identifier(STATE_SCHEMA, name)
+def count_staged(name: str, conditions: Sequence[Composable]) -> Composed:
+    """How many rows are staged, and how many of them meet each condition."""
+    counts = [SQL("count(*)"), *(SQL("count(*) FILTER (WHERE {})").format(condition) for condition in conditions)]
+    return SQL("SELECT {}\nFROM {} AS staged").format(SQL(", ").join(counts), Identifier(STATE_SCHEMA, name))
+
+
+def read_lossless(column: str, encoding: str | None, source_type: str, target: tuple[str, str]) -> Composed:
+    """As :func:`read_staged`, but a value that the target's type would change is an error, which names it.
+
+    :param target: the target's type without and with length and precision
+    """
+    plain, declared = target
+    original = read_staged(column, encoding, source_type)
+    return SQL(
+        "CASE WHEN CAST(CAST({original} AS {declared}) AS {source}) IS DISTINCT FROM {original} "
+        "THEN CAST(CAST(CAST({original} AS text) || ' does not fit' AS boolean)::text AS {plain}) "
+        "ELSE {value} END"
+    ).format(
+        original=original,
+        declared=SQL(declared),
+        source=SQL(source_type),
+        plain=SQL(plain),
+        value=read_staged(column, encoding, plain),
     )
 
 
@@ -479,6 +512,99 @@ _INSTANT = (
 )
 
 
+# -- rows that cannot be loaded ---------------------------------------------------------------------------
+
+
+def staged_text(column: str, encoding: str | None) -> Composed:
+    """A staged value as PostgreSQL writes it."""
+    return read_staged(column, encoding, "text")
+
+
+def has_no_key(key: Sequence[str]) -> Composed:
+    """Whether a staged row has NULL in its key."""
+    return SQL("({})").format(SQL(" OR ").join(SQL("{} IS NULL").format(Identifier("staged", name)) for name in key))
+
+
+def has_value(column: str) -> Composed:
+    """Whether a staged row has a value in a column."""
+    return SQL("({} IS NOT NULL)").format(Identifier("staged", column))
+
+
+def take_out(name: str, condition: Composable, returned: Sequence[Composable]) -> Composed:
+    """Take the rows that meet a condition out of the staging."""
+    return SQL("DELETE FROM {} AS staged\nWHERE {}\nRETURNING {}").format(
+        Identifier(STATE_SCHEMA, name), condition, SQL(", ").join(returned)
+    )
+
+
+def number_staged(name: str, key: Sequence[str], oldest_first: Sequence[str]) -> Composed:
+    """Number the staged rows: all rows of a key make one piece, the newest of them has the highest number."""
+    order = SQL("").join(SQL(", {} NULLS FIRST").format(Identifier("staged", column)) for column in oldest_first)
+    return SQL("""CREATE UNLOGGED TABLE {numbered} AS
+SELECT
+    staged.ctid AS place,
+    dense_rank() OVER (ORDER BY {key}) AS piece,
+    row_number() OVER (ORDER BY {key}{order}, staged.ctid) AS number
+FROM {staging} AS staged""").format(
+        numbered=_numbered(name),
+        key=SQL(", ").join(Identifier("staged", column) for column in key),
+        order=order,
+        staging=Identifier(STATE_SCHEMA, name),
+    )
+
+
+def index_numbers(name: str, column: str) -> Composed:
+    """Make rows quick to find by their number or piece."""
+    return SQL("CREATE INDEX ON {} ({})").format(_numbered(name), Identifier(column))
+
+
+def count_pieces(name: str) -> Composed:
+    """The number of the last piece; NULL where there is none."""
+    return SQL("SELECT max(piece)\nFROM {}").format(_numbered(name))
+
+
+def numbers_of_piece(name: str, piece: int) -> Composed:
+    """The rows of one piece, the newest first."""
+    return SQL("SELECT number\nFROM {}\nWHERE piece = {}\nORDER BY number DESC").format(_numbered(name), Literal(piece))
+
+
+def is_within(name: str, column: str, first: int, last: int) -> Composed:
+    """Whether a staged row's piece or number lies between two."""
+    return SQL("staged.ctid = ANY (ARRAY(SELECT place FROM {} WHERE {} BETWEEN {} AND {}))").format(
+        _numbered(name), Identifier(column), Literal(first), Literal(last)
+    )
+
+
+def drop_numbers(name: str) -> Composed:
+    """Drop the numbering."""
+    return SQL("DROP TABLE IF EXISTS {}").format(_numbered(name))
+
+
+def _numbered(name: str) -> Identifier:
+    return Identifier(STATE_SCHEMA, f"{name}_numbered")
+
+
+def find_watched(name: str, key: Sequence[Composable]) -> Composed:
+    """Those of the watched keys, one text array a column, of which a row is staged."""
+    columns = [SQL("watched.{}").format(Identifier(f"k{place}")) for place in range(len(key))]
+    arrays = SQL(", ").join(SQL("%s::text[]") for _ in key)
+    same = SQL(" AND ").join(SQL("{} = {}").format(column, value) for column, value in zip(columns, key, strict=True))
+    return SQL("""SELECT {columns}
+FROM unnest({arrays}) AS watched ({names})
+WHERE EXISTS (SELECT FROM {staging} AS staged WHERE {same})""").format(
+        columns=SQL(", ").join(columns),
+        arrays=arrays,
+        names=_names([f"k{place}" for place in range(len(key))]),
+        staging=_beside_values(Identifier(STATE_SCHEMA, name)),
+        same=_beside_values(same),
+    )
+
+
+def _beside_values(part: Composable) -> SQL:
+    """A part of a statement that has placeholders, in which the per cent signs of names are none."""
+    return SQL(part.as_string(None).replace("%", "%%"))
+
+
 # -- merging ----------------------------------------------------------------------------------------------
 
 
@@ -492,12 +618,15 @@ def merge(
     *,
     has_identity: bool,
     is_partitioned: bool,
+    within: Composable | None = None,
 ) -> Composed:
     """Merge the staged rows into the target, and count the rows inserted and updated.
 
     Rows go in in the order of the key, so that parallel merges lock in one order. Of several rows of one key
     the one with the highest value in ``newest_first`` wins, among equals the last staged (``ctid`` grows along a
     single COPY).
+
+    :param within: a condition that takes only some of the staged rows
     """
     names = [name for name, _ in expressions]
     managed = [rules.synced_at_column] if rules.synced_at_column else []
@@ -505,7 +634,7 @@ def merge(
     SELECT DISTINCT ON ({key}) {names}
     FROM (
         SELECT {expressions}, staged.ctid AS {place}
-        FROM {staging} AS staged
+        FROM {staging} AS staged{within}
     ) AS staged
     ORDER BY {key}{newest}, {place} DESC
 ), merged AS (
@@ -523,6 +652,7 @@ def merge(
             SQL("{} AS {}").format(expression, Identifier(name)) for name, expression in expressions
         ),
         staging=Identifier(STATE_SCHEMA, staging),
+        within=SQL("") if within is None else SQL("\n        WHERE {}").format(within),
         newest=SQL("").join(SQL(", {} DESC NULLS LAST").format(Identifier(name)) for name in newest_first),
         target=identifier(table),
         written=_names([*names, *managed]),
@@ -532,6 +662,10 @@ def merge(
         returned=_key_of_target(key) if is_partitioned else SQL("xmax = 0 AS is_new"),
         counts=_counts_by_key(table, key) if is_partitioned else _COUNTS,
     )
+
+
+CHECK_CONSTRAINTS = SQL("SET CONSTRAINTS ALL IMMEDIATE")
+"""Ask at once what a deferred constraint would only ask at the commit, when nothing can be set aside any more."""
 
 
 def _free_name(wanted: str, taken: Sequence[str]) -> str:

@@ -6,12 +6,13 @@ else is selected as text, which PostgreSQL itself reads back exactly.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+from airflow_etl_sync.core.columns import ColumnTypes, noted
 from airflow_etl_sync.core.model import CursorType
+from airflow_etl_sync.errors import SchemaError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,18 +34,6 @@ CURSOR_TYPES: dict[str, CursorType] = {
     "bpchar": "text",
 }
 
-_FAMILIES = (
-    {"smallint", "integer", "bigint", "real", "double precision", "numeric"},
-    {"text", "character varying", "bpchar", "character", "name"},
-    {"date", "timestamp without time zone", "timestamp with time zone"},
-    {"time without time zone", "time with time zone"},
-    {"interval"},
-    {"bit", "bit varying", '"bit"'},
-    {"inet", "cidr"},
-)
-
-DECLARED = b"etl_sync.type"
-BASE = b"etl_sync.base_type"
 ENCODING = b"etl_sync.encoding"
 EPOCH = b"postgres_epoch"
 ENCODINGS = frozenset(EPOCH + b":" + base for base in (b"date", b"timestamp", b"timestamptz"))
@@ -78,17 +67,6 @@ class StreamColumn:
         return self.base_type in EXACT_TYPES
 
 
-def may_bend(source_type: str, target_type: str) -> bool:
-    """Whether a cast between two built-in types can change a value without an error.
-
-    :param source_type: as ``format_type`` writes it, with or without length and precision
-    :param target_type: the same, without them
-    """
-    plain = re.sub(r"\(.*?\)", "", source_type).strip()
-    plain = "interval" if plain.startswith("interval") else plain
-    return any(plain in family and target_type in family for family in _FAMILIES)
-
-
 def normalised(batch: pa.RecordBatch, columns: tuple[StreamColumn, ...]) -> pa.RecordBatch:
     """A batch as ADBC gave it, in the package's own schema: plain Arrow types, declared types noted.
 
@@ -100,12 +78,13 @@ def normalised(batch: pa.RecordBatch, columns: tuple[StreamColumn, ...]) -> pa.R
     arrays, fields = [], []
     for column, read in zip(columns, batch.columns, strict=True):
         array = read.storage if isinstance(read, pa.ExtensionArray) else read
-        notes = {DECLARED: column.type.encode(), BASE: column.fallback_type.encode()}
+        notes = {}
         if _is_wrapped(array):
             notes[ENCODING] = EPOCH + b":" + column.base_type.encode()
             array = _postgres_integers(array)
         arrays.append(array)
-        fields.append(pa.field(column.name, array.type, metadata=notes))
+        types = ColumnTypes(column.type, column.fallback_type)
+        fields.append(noted(column.name, array.type, types, notes))
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
@@ -133,14 +112,25 @@ def _postgres_integers(array: pa.Array) -> pa.Array:
     return pc.subtract(array.view(pa.int64()), pa.scalar(_EPOCH_MICROS, pa.int64()))
 
 
+def encoding_of(field: pa.Field) -> str | None:
+    """The type for whose values a staged integer stands, see :func:`normalised`; None where it is what it is.
+
+    :raises SchemaError: for an encoding that no source of this package gives
+    """
+    encoding = (field.metadata or {}).get(ENCODING)
+    if encoding is None:
+        return None
+    if encoding not in ENCODINGS:
+        raise SchemaError(f"Column {field.name!r} comes in an encoding that this package does not know.")
+    return str(encoding.decode().partition(":")[2])
+
+
 def staging_type(field: pa.Field) -> str:
     """The column type of a staging table into which ADBC's binary COPY can write this field.
 
     :raises SchemaError: for an Arrow type that no source of this package gives
     """
     import pyarrow as pa
-
-    from airflow_etl_sync.errors import SchemaError
 
     kind = field.type
     if pa.types.is_fixed_size_binary(kind) and kind.byte_width == 16:

@@ -32,6 +32,9 @@ ARGUMENTS: dict[str, Any] = {
     "conflict_field": None,
     "create_table": True,
     "synced_at_column": None,
+    "schema_contract": "evolve",
+    "max_errors": None,
+    "max_error_percent": None,
     "chunk_rows": 100,
 }
 TEMPLATES: dict[str, Any] = {name: "{{ params." + name + " }}" for name in ARGUMENTS}

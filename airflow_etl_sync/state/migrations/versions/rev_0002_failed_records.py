@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("extraction_id", sa.String(32), sa.ForeignKey(RUN), nullable=False, index=True),
         sa.Column("key", sa.JSON, nullable=False),
         sa.Column("payload", sa.JSON, nullable=False),
+        sa.Column("types", sa.JSON, nullable=False),
         sa.Column("load_rules", sa.JSON, nullable=False),
         sa.Column("sqlstate", sa.String(5)),
         sa.Column("error", sa.Text, nullable=False),

@@ -1,0 +1,35 @@
+"""A row that could not be loaded, kept so that somebody can mend it and load it after all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+from airflow_etl_sync.core.columns import ColumnTypes
+
+Key = tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedRecord:
+    """One row, its values as the database writes them.
+
+    :param key: the values of its key columns, in their order; None stands for NULL
+    :param payload: all its values, by column
+    :param types: what its columns are at the source
+    :param error: what the database said, which may quote the row: it is stored beside it and shown nowhere else
+    :param sqlstate: the five-character code; None where a rule of this package was broken
+    """
+
+    key: Key = field(repr=False)
+    payload: dict[str, str | None] = field(repr=False)
+    error: str = field(repr=False)
+    types: dict[str, ColumnTypes] = field(default_factory=dict)
+    sqlstate: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """By it a row that fails again is recognised: its key, or where that has a NULL, all its values."""
+        told_apart_by = self.payload if None in self.key else list(self.key)
+        return hashlib.sha256(json.dumps(told_apart_by, sort_keys=True).encode()).hexdigest()

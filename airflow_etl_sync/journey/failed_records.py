@@ -1,0 +1,141 @@
+"""Failed records: looked at, and replayed into their tables once what was wrong has been mended."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine
+
+from airflow_etl_sync.core.columns import noted
+from airflow_etl_sync.core.model import Chunk, Counts, RunIdentity, TableName, Window
+from airflow_etl_sync.errors import DestinationError, explaining
+from airflow_etl_sync.journey.load import merge_once, stage
+from airflow_etl_sync.state import failed_records, ledger, runs, tables
+from airflow_etl_sync.state.failed_records import StoredRecord
+from airflow_etl_sync.systems.base import Destination, MergeKeys
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+log = logging.getLogger(__name__)
+
+_RECORDS_AT_ONCE = 1_000
+_NO_LIMIT = sys.maxsize
+
+
+def find(state: Engine, sync_key: str | None = None) -> list[StoredRecord]:
+    """The failed records that are open, of one sync or of all, oldest first."""
+    tables.ensure(state)
+    with explaining(DestinationError, "read the failed records"), state.begin() as connection:
+        return failed_records.find_open(connection, sync_key)
+
+
+def summarise(state: Engine, sync_key: str) -> list[dict[str, Any]]:
+    """How many records of a sync are open, by table and SQLSTATE."""
+    kinds = Counter((record.target, record.record.sqlstate) for record in find(state, sync_key))
+    return [{"table": table, "sqlstate": sqlstate, "records": count} for (table, sqlstate), count in kinds.items()]
+
+
+def replay_all(
+    destination_of: Callable[[TableName], Destination], state: Engine, sync_key: str, identity: RunIdentity
+) -> Counts:
+    """Replay the open records of a sync, whichever tables they are for.
+
+    :param destination_of: gives the destination of a table
+    """
+    counts = Counts()
+    by_target = sorted(find(state, sync_key), key=lambda record: record.target)
+    for _, records in groupby(by_target, key=lambda record: record.target):
+        alike = list(records)
+        counts += replay(destination_of(TableName.parse(alike[0].target)), alike, identity)
+    return counts
+
+
+def replay(destination: Destination, records: Sequence[StoredRecord], identity: RunIdentity) -> Counts:
+    """Load the payloads of failed records, by the rules they were to be loaded by.
+
+    A record that has been loaded is closed; one that fails again stays open, and its failures are counted. A
+    record that a newer row of its key has closed meanwhile is passed over. Each replay is a run of its own in
+    the state tables; it moves no watermark.
+
+    :param destination: the table that the records were meant for
+    :param records: open records of one sync and that table
+    :returns: what became of them; those passed over are not counted
+    """
+    if not records:
+        return Counts()
+    tables.ensure(destination.engine)
+    sync_key = records[0].sync_key
+    with explaining(DestinationError, "begin the replay"), destination.engine.begin() as connection:
+        run_id = _start(connection, sync_key, identity)
+    counts = Counts()
+    for number, alike in enumerate(_alike(records)):
+        counts += _replay_alike(destination, run_id, number, alike)
+    with explaining(DestinationError, "close the replay"), destination.engine.begin() as connection:
+        runs.mark_extracted(connection, run_id, counts.processed)
+        runs.mark_done(connection, run_id, counts)
+    log.info("Replayed %s into %s: %s", sync_key, destination.target, counts)
+    return counts
+
+
+def _start(connection: Connection, sync_key: str, identity: RunIdentity) -> str:
+    run = runs.start(
+        connection,
+        identity,
+        sync_key=sync_key,
+        kind="replay",
+        fingerprint="",
+        watermark_version=0,
+        window=Window(protection="replay"),
+        fences=[],
+        staging_uri="",
+        host="",
+        columns={},
+    )
+    return run.extraction_id
+
+
+def _alike(records: Sequence[StoredRecord]) -> Iterator[list[StoredRecord]]:
+    """The records in groups that have the same columns and rules, so that each can be one chunk."""
+
+    def kind(record: StoredRecord) -> str:
+        return repr((list(record.record.payload), record.record.types, record.load_rules))
+
+    for _, group in groupby(sorted(records, key=kind), key=kind):
+        alike = list(group)
+        for first in range(0, len(alike), _RECORDS_AT_ONCE):
+            yield alike[first : first + _RECORDS_AT_ONCE]
+
+
+def _replay_alike(destination: Destination, run_id: str, number: int, records: list[StoredRecord]) -> Counts:
+    with explaining(DestinationError, "replay failed records"), destination.engine.begin() as connection:
+        still_open = failed_records.lock_open(connection, [record.id for record in records])
+        records = [record for record in records if record.id in still_open]
+        if not records:
+            return Counts()
+        batch = _batch(records)
+        staged = stage(destination, run_id, number, 1, batch.schema, [batch])
+        rules = replace(records[0].load_rules, max_errors=_NO_LIMIT, max_error_percent=None)
+        keys = MergeKeys(rules.primary_key, rules.conflict_field or "")
+        chunk = Chunk(number, len(records), 0)
+        ledger.record_extracted(connection, run_id, chunk, {})
+        counts = merge_once(destination, connection, run_id, chunk, staged, keys, rules)
+        failed_again = failed_records.failed_in(connection, run_id)
+        failed_records.close(connection, sorted(still_open - failed_again), "replay")
+    return counts or Counts()
+
+
+def _batch(records: list[StoredRecord]) -> pa.RecordBatch:
+    """The payloads as text, which the merge casts to the types of the table."""
+    import pyarrow as pa
+
+    types = records[0].record.types
+    fields = [noted(name, pa.string(), types[name]) for name in records[0].record.payload]
+    columns = [pa.array([each.record.payload[field.name] for each in records], pa.string()) for field in fields]
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))

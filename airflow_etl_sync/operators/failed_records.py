@@ -1,0 +1,66 @@
+"""Look after the rows that could not be loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from airflow_etl_sync.errors import ConfigurationError
+from airflow_etl_sync.operators import _arguments as arguments
+from airflow_etl_sync.operators._failure import failing_for_good
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_ACTIONS = ("list", "replay")
+
+
+class FailedRecordsOperator(BaseOperator):
+    """List or replay the failed records of a sync.
+
+    ``list`` returns how many are open for each table and SQLSTATE, and never a value of theirs. ``replay``
+    loads the open records by the rules they were to be loaded by, each once, and returns the counts; those
+    that fail again stay open. A record whose key a newer row has loaded is closed by then and is not replayed.
+    All arguments are templated.
+
+    :param sync_key: the sync whose records are meant
+    :param destination_conn_id: connection of type ``postgres`` whose schema ``etl_sync`` keeps them, and whose
+        tables they are for
+    :param action: ``list`` or ``replay``
+    """
+
+    template_fields = ("sync_key", "destination_conn_id", "action")
+    ui_color = "#f3d0d0"
+
+    def __init__(self, *, sync_key: str, destination_conn_id: str, action: str = "replay", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sync_key = sync_key
+        self.destination_conn_id = destination_conn_id
+        self.action = action
+
+    def execute(self, context: Context) -> Any:
+        """List or replay.
+
+        :returns: for ``list`` a list of ``{"table", "sqlstate", "records"}``; for ``replay`` the counts
+        :raises AirflowFailException: where another try cannot help
+        """
+        with failing_for_good():
+            return self._act(context)
+
+    def _act(self, context: Context) -> Any:
+        from airflow_etl_sync.hooks.connections import postgres_access
+        from airflow_etl_sync.journey.failed_records import replay_all, summarise
+        from airflow_etl_sync.operators._journey_terms import identity_of
+        from airflow_etl_sync.systems.postgres.destination import PostgresDestination
+
+        action = arguments.as_text("action", self.action)
+        if action not in _ACTIONS:
+            raise ConfigurationError(f"action {action!r} is not known: use one of {', '.join(_ACTIONS)}.")
+        sync_key = arguments.as_text("sync_key", self.sync_key)
+        access = postgres_access(arguments.as_text("destination_conn_id", self.destination_conn_id))
+        if action == "list":
+            return summarise(access.engine(), sync_key)
+        return replay_all(
+            lambda table: PostgresDestination(access, table), access.engine(), sync_key, identity_of(context)
+        ).to_json()

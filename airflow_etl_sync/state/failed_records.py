@@ -1,0 +1,135 @@
+"""The rows that could not be loaded, until they are, or a newer row of their key is."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from airflow_etl_sync.core.columns import ColumnTypes
+from airflow_etl_sync.core.failed_record import FailedRecord, Key
+from airflow_etl_sync.core.model import LoadRules
+from airflow_etl_sync.state.runs import Run
+from airflow_etl_sync.state.tables import failed_record
+
+log = logging.getLogger(__name__)
+
+ClosedBy = Literal["newer row", "replay"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRecord:
+    """A failed record as it is kept.
+
+    :param failures: how often its row has failed
+    :param load_rules: how it was to be loaded
+    """
+
+    id: int
+    sync_key: str
+    target: str
+    record: FailedRecord = field(repr=False)
+    load_rules: LoadRules
+    failures: int
+    failed_at: datetime
+
+
+def record(connection: Connection, run: Run, target: str, rules: LoadRules, failed: Sequence[FailedRecord]) -> None:
+    """Keep rows that failed, in the transaction that loads the others; one that failed before is brought up to date."""
+    for each in failed:
+        values = {
+            "extraction_id": run.extraction_id,
+            "payload": each.payload,
+            "types": each.types,
+            "load_rules": asdict(rules),
+            "sqlstate": each.sqlstate,
+            "error": each.error,
+            "failed_at": datetime.now(timezone.utc),
+        }
+        same = _is_open(run.sync_key, target) & (failed_record.c.identity == each.identity)
+        again = update(failed_record).where(same).values(**values, failures=failed_record.c.failures + 1)
+        if connection.execute(again).rowcount == 0:
+            first = {"sync_key": run.sync_key, "target": target, "identity": each.identity, "key": list(each.key)}
+            connection.execute(insert(failed_record).values(**first, **values, failures=1))
+    if failed:
+        kinds = Counter(each.sqlstate or "no SQLSTATE" for each in failed).most_common()
+        what = ", ".join(f"{kind}: {count}" for kind, count in kinds)
+        log.warning("%d rows for %s could not be loaded (%s): kept as failed records", len(failed), target, what)
+
+
+def open_keys(connection: Connection, sync_key: str, target: str) -> list[Key]:
+    """The keys of the records that are still open; those with NULL in them are left out, since no row replaces them."""
+    keys = connection.scalars(select(failed_record.c.key).where(_is_open(sync_key, target)))
+    return [tuple(key) for key in keys if None not in key]
+
+
+def settle(connection: Connection, run: Run, target: str, keys: Iterable[Key]) -> None:
+    """Close the records of keys that a run has loaded: what they hold is there, or is older."""
+    by: ClosedBy = "replay" if run.kind == "replay" else "newer row"
+    for key in keys:
+        identity = FailedRecord(key=key, payload={}, error="").identity
+        same = _is_open(run.sync_key, target) & (failed_record.c.identity == identity)
+        connection.execute(_closing(by).where(same))
+
+
+def find_open(connection: Connection, sync_key: str | None = None, limit: int | None = None) -> list[StoredRecord]:
+    """The open records, oldest first."""
+    query = select(failed_record).where(failed_record.c.closed_at.is_(None)).order_by(failed_record.c.id).limit(limit)
+    if sync_key is not None:
+        query = query.where(failed_record.c.sync_key == sync_key)
+    return [_stored(row) for row in connection.execute(query)]
+
+
+def lock_open(connection: Connection, ids: Sequence[int]) -> set[int]:
+    """Those of the records that are still open; nobody else closes them before the transaction ends."""
+    query = select(failed_record.c.id).where(failed_record.c.id.in_(ids), failed_record.c.closed_at.is_(None))
+    return set(connection.scalars(query.order_by(failed_record.c.id).with_for_update()))
+
+
+def failed_in(connection: Connection, extraction_id: str) -> set[int]:
+    """The open records whose row failed last in one run."""
+    query = select(failed_record.c.id).where(
+        failed_record.c.extraction_id == extraction_id, failed_record.c.closed_at.is_(None)
+    )
+    return set(connection.scalars(query))
+
+
+def close(connection: Connection, ids: Sequence[int], by: ClosedBy) -> None:
+    """Close records."""
+    connection.execute(_closing(by).where(failed_record.c.id.in_(ids)))
+
+
+def _is_open(sync_key: str, target: str) -> Any:
+    return (
+        (failed_record.c.sync_key == sync_key)
+        & (failed_record.c.target == target)
+        & failed_record.c.closed_at.is_(None)
+    )
+
+
+def _closing(by: ClosedBy) -> Any:
+    return update(failed_record).values(closed_at=datetime.now(timezone.utc), closed_by=by)
+
+
+def _stored(row: Row[Any]) -> StoredRecord:
+    rules = {**row.load_rules, "primary_key": tuple(row.load_rules["primary_key"])}
+    return StoredRecord(
+        id=row.id,
+        sync_key=row.sync_key,
+        target=row.target,
+        record=FailedRecord(
+            key=tuple(row.key),
+            payload=row.payload,
+            types={name: ColumnTypes(*types) for name, types in row.types.items()},
+            error=row.error,
+            sqlstate=row.sqlstate,
+        ),
+        load_rules=LoadRules(**rules),
+        failures=row.failures,
+        failed_at=row.failed_at,
+    )

@@ -1,0 +1,133 @@
+"""One staged chunk on its way into the table: all rows at once, or those that can be loaded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_etl_sync.core.columns import types_of
+from airflow_etl_sync.core.failed_record import FailedRecord
+from airflow_etl_sync.core.model import LoadRules
+from airflow_etl_sync.errors import DataError, DestinationError
+from airflow_etl_sync.systems.postgres import sql
+from airflow_etl_sync.systems.postgres.fitting import Fit, Refusal
+from airflow_etl_sync.systems.postgres.rejects import PieceByPiece, RowError, StagedRows, Upserted, try_merge
+from airflow_etl_sync.systems.postgres.target import Target
+from airflow_etl_sync.systems.postgres.types import encoding_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from psycopg.sql import Composable, Composed
+
+
+@dataclass(frozen=True, slots=True)
+class Merging:
+    """One chunk on its way from the staging into the table.
+
+    :param allowed: how many of its rows may be set aside
+    """
+
+    rows: StagedRows
+    target: Target
+    fitted: Fit
+    rules: LoadRules
+    cursor_field: str
+    allowed: int
+
+    def run(self, rows: int) -> tuple[Upserted, list[FailedRecord]]:
+        """Merge all at once, or where rows fail and some may, piece by piece.
+
+        :param rows: how many rows must be staged
+        :returns: how many rows were written, and those that were taken out
+        """
+        refused = self._take_out_refused(rows)
+        upserted = try_merge(self.rows.driver, self._statement())
+        if not isinstance(upserted, RowError):
+            return upserted, refused
+        if not self.allowed:
+            raise DataError(
+                f"SQLSTATE {upserted.sqlstate or 'none'}: Could not merge rows into {self._name!r}; a row breaks a "
+                "rule of its table, see the server's log for which, or allow more failed records (max_errors).",
+                sqlstate=upserted.sqlstate,
+            )
+        pieces = PieceByPiece(self.rows, self._statement, self._newest[::-1], self.allowed - len(refused))
+        errors = pieces.run()
+        self._refuse_too_many(
+            [error.sqlstate for error in errors.values()], len(refused), is_all=not pieces.is_hopeless
+        )
+        return pieces.done, [*refused, *self.rows.take_out_numbers(errors)]
+
+    def _take_out_refused(self, rows: int) -> list[FailedRecord]:
+        """Take out the rows that have no key, or that the schema contract discards."""
+        refusals = [Refusal(sql.has_no_key(self.rows.key), "NULL in the key"), *self.fitted.refusals]
+        staged, *counts = self.rows.count([refusal.condition for refusal in refusals])
+        if staged != rows:
+            raise DestinationError(
+                f"{staged} of {rows} rows are staged for {self._name!r}: the server lost its unlogged tables in a "
+                "crash, a retry stages them again."
+            )
+        if counts[0] and not self.allowed:
+            raise DataError(
+                f"{counts[0]} rows for {self._name!r} have NULL in their key ({', '.join(self.rows.key)}): mend them "
+                "at the source, leave them out with where, or allow more failed records (max_errors)."
+            )
+        self._refuse_too_many([None] * max(counts), 0)
+        taken: list[FailedRecord] = []
+        for refusal, count in zip(refusals, counts, strict=True):
+            taken += self.rows.take_out(refusal.condition, RowError(refusal.reason, None)) if count else []
+        self._refuse_too_many([None] * len(taken), 0)
+        return taken
+
+    def _refuse_too_many(self, sqlstates: list[str | None], before: int, *, is_all: bool = True) -> None:
+        if before + len(sqlstates) <= self.allowed:
+            return
+        found = Counter(sqlstate or "no SQLSTATE" for sqlstate in sqlstates).most_common()
+        raise DataError(
+            f"{'' if is_all else 'More than '}{before + len(sqlstates)} rows of one chunk for {self._name!r} cannot "
+            f"be loaded ({', '.join(f'{code}: {count}' for code, count in found)}), and only {self.allowed} more may "
+            "be set aside: mend them at the source, or raise max_errors or max_error_percent. The chunk is not loaded."
+        )
+
+    @property
+    def _name(self) -> str:
+        return str(self.target.table)
+
+    @property
+    def _written(self) -> list[pa.Field]:
+        columns = self.fitted.columns
+        return [
+            field
+            for field in self.rows.staged.schema
+            if field.name not in self.fitted.left_out and not columns[field.name].is_generated
+        ]
+
+    @property
+    def _newest(self) -> list[str]:
+        """The columns by which the newer of two rows of one key is told, the most telling first."""
+        telling = [self.cursor_field]
+        if self.rules.conflict == "latest_wins" and self.rules.conflict_field:
+            telling.insert(0, self.rules.conflict_field)
+        written = {field.name for field in self._written}
+        return [name for name in dict.fromkeys(telling) if name in written]
+
+    def _statement(self, within: Composable | None = None) -> Composed:
+        columns, written = self.fitted.columns, self._written
+        return sql.merge(
+            self.target.table,
+            self.rows.staged.name,
+            [(field.name, self._expression(field)) for field in written],
+            self.rows.key,
+            self._newest,
+            self.rules,
+            has_identity=any(columns[field.name].is_always_identity for field in written),
+            is_partitioned=self.target.is_partitioned,
+            within=within,
+        )
+
+    def _expression(self, field: pa.Field) -> Composed:
+        column = self.fitted.columns[field.name]
+        if field.name not in self.fitted.tested:
+            return sql.read_staged(field.name, encoding_of(field), column.type)
+        source_type = types_of(field).base
+        return sql.read_lossless(field.name, encoding_of(field), source_type, (column.type, column.base_declared))
