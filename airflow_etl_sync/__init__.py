@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.operators.extract import IncrementalExtractOperator
     from airflow_etl_sync.operators.load import UpsertLoadOperator
     from airflow_etl_sync.operators.sync import IncrementalSyncOperator
+    from airflow_etl_sync.operators.watermark import WatermarkSetOperator
 
 __all__ = [
     "ConfigurationError",
@@ -37,6 +38,7 @@ __all__ = [
     "StateError",
     "UpsertLoadOperator",
     "WatermarkAdvanceOperator",
+    "WatermarkSetOperator",
     "incremental_sync",
 ]
 
@@ -45,6 +47,7 @@ _HOMES = {
     "IncrementalSyncOperator": "operators.sync",
     "UpsertLoadOperator": "operators.load",
     "WatermarkAdvanceOperator": "operators.advance",
+    "WatermarkSetOperator": "operators.watermark",
     "incremental_sync": "factory",
 }
 

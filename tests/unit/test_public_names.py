@@ -23,6 +23,7 @@ OPERATORS = {
     "IncrementalSyncOperator",
     "UpsertLoadOperator",
     "WatermarkAdvanceOperator",
+    "WatermarkSetOperator",
 }
 PUBLIC_NAMES = ERRORS | OPERATORS | {"incremental_sync"}
 

@@ -1,0 +1,32 @@
+"""What commands write: JSON for programs, tables for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def write_json(answer: object) -> None:
+    """Write an answer as JSON, and nothing beside it."""
+    sys.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], title: str | None = None) -> None:
+    """Write the named entries of each row. Values are never cut off: a narrow terminal folds them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row[name]) for name in columns))
+    Console(highlight=False, markup=False).print(table)
+
+
+def _cell(value: object) -> str:
+    """A value's text; names that the terminal would take as commands are written with escapes."""
+    text = "-" if value is None else str(value)
+    return text if text.isprintable() else repr(text)
