@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 from airflow_etl_sync.cli import watermark
@@ -23,8 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     # as Airflow's own commands do, so that the connections of its database are found and not only the environment's
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    logging.disable(logging.INFO)  # the answer says it all
     try:
-        given.command(given)
+        with redirect_stdout(sys.stderr):  # Airflow logs to standard output, where only the answer belongs
+            given.command(given)
     except EtlSyncError as error:
         sys.stderr.write(f"{error}\n")
         return 1

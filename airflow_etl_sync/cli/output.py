@@ -1,16 +1,19 @@
-"""What commands write: JSON for programs, tables for people."""
+"""What commands write: JSON for programs, tables for people.
+
+It goes to the process's own standard output; what else is printed meanwhile is sent elsewhere.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 
 def write_json(answer: object) -> None:
     """Write an answer as JSON, and nothing beside it."""
-    sys.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False) + "\n")
+    _answers().write(json.dumps(answer, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], title: str | None = None) -> None:
@@ -23,7 +26,11 @@ def write_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], title
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in columns))
-    Console(highlight=False, markup=False).print(table)
+    Console(file=_answers(), highlight=False, markup=False).print(table)
+
+
+def _answers() -> TextIO:
+    return sys.__stdout__ or sys.stdout
 
 
 def _cell(value: object) -> str:

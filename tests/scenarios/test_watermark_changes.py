@@ -283,16 +283,18 @@ def test_a_source_that_was_put_back_is_followed_from_its_own_maximum(
     source: psycopg.Connection,
     warehouse: psycopg.Connection,
 ) -> None:
-    """The old maximum still waits for a transaction; the watermark must not leap to it when that has ended."""
+    """The old maximum waits for a transaction; when that has ended, the watermark must not leap there."""
     fill(source, "integer")
     world.run(form)
-    with transaction(world.source_db, "SELECT 1") as open_:
+    with transaction(world.source_db, "SELECT 1") as older:
         source.execute("INSERT INTO t VALUES (1000, 1000, 'lost with the backup')")
         world.run(form)
         source.execute("DELETE FROM t WHERE id > 5")
         change(world, action, **asked)
-        world.run(form)
-        open_.commit()
+        with transaction(world.source_db, "SELECT 1"):
+            older.commit()
+            world.run(form)
+            assert stored_value(warehouse) == asked.get("value")
     world.run(form)
     assert watermark(warehouse) == ("integer", "5")
     source.execute("INSERT INTO t VALUES (6, 6, 'again')")
