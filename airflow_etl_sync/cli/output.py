@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, TextIO
+
+_WIDTH_OF_A_FILE = 240
 
 
 def write_json(answer: object) -> None:
@@ -26,7 +29,9 @@ def write_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], title
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in columns))
-    Console(file=_answers(), highlight=False, markup=False).print(table)
+    answers = _answers()
+    width = None if answers.isatty() else _WIDTH_OF_A_FILE
+    Console(file=answers, width=width, highlight=False, markup=False).print(table)
 
 
 def _answers() -> TextIO:
@@ -35,5 +40,7 @@ def _answers() -> TextIO:
 
 def _cell(value: object) -> str:
     """A value's text; names that the terminal would take as commands are written with escapes."""
+    if isinstance(value, datetime):
+        return value.isoformat(" ", "seconds")
     text = "-" if value is None else str(value)
     return text if text.isprintable() else repr(text)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_etl_sync.cli import options, output
 from airflow_etl_sync.core.model import CursorType
 from airflow_etl_sync.operators._watermark_terms import change_request_of
+
+if TYPE_CHECKING:
+    from airflow_etl_sync.core.watermark_change import WatermarkChange
+    from airflow_etl_sync.state.watermarks import Standing
 
 _STANDING = ("sync_key", "value", "cursor_type", "last_sync")
 _CHANGE = ("action", "old_value", "new_value", "changed_by", "reason", "changed_at")
@@ -47,23 +51,24 @@ def add_to(groups: Any) -> None:
 def _list(given: argparse.Namespace) -> None:
     from airflow_etl_sync.journey.watermark import list_all
 
-    found = [standing.to_json() for standing in list_all(options.engine_of(given))]
+    found = list_all(options.engine_of(given))
     if given.json:
-        output.write_json(found)
+        output.write_json([standing.to_json() for standing in found])
     else:
-        output.write_table(_STANDING, found)
+        output.write_table(_STANDING, [_row(standing) for standing in found])
 
 
 def _show(given: argparse.Namespace) -> None:
     from airflow_etl_sync.journey.watermark import show
 
-    found = show(options.engine_of(given), given.sync_key).to_json()
+    found = show(options.engine_of(given), given.sync_key)
     if given.json:
-        output.write_json(found)
+        output.write_json(found.to_json())
         return
-    output.write_table(_STANDING, [found])
-    if found["changes"]:
-        output.write_table(_CHANGE, found["changes"], title="\nchanged by people, the newest first")
+    output.write_table(_STANDING, [_row(found.standing)])
+    if found.changes:
+        rows = [_row(change) for change in found.changes]
+        output.write_table(_CHANGE, rows, title="\nchanged by people, the newest first")
 
 
 def _change(given: argparse.Namespace) -> None:
@@ -71,8 +76,14 @@ def _change(given: argparse.Namespace) -> None:
 
     asked = argparse.Namespace(**{**_NOT_ASKED, **vars(given)})
     request, signature = change_request_of(asked), options.signature_of(given)
-    made = change(options.engine_of(given), request, signature).to_json()
+    made = change(options.engine_of(given), request, signature)
     if given.json:
-        output.write_json(made)
+        output.write_json(made.to_json())
     else:
-        output.write_table(("sync_key", *_CHANGE), [made])
+        output.write_table(("sync_key", *_CHANGE), [_row(made)])
+
+
+def _row(told: Standing | WatermarkChange) -> dict[str, Any]:
+    """What is told, its moments not yet as text."""
+    moments = {name: getattr(told, name) for name in ("last_sync", "changed_at") if hasattr(told, name)}
+    return {**told.to_json(), **moments}

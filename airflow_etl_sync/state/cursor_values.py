@@ -78,18 +78,23 @@ def go_back(connection: Connection, value: CursorValue, back: timedelta | int) -
 def is_below(connection: Connection, value: CursorValue, other: CursorValue) -> bool:
     """Whether a value surely comes before another of its type.
 
-    How texts are ordered is the source's affair and not known here. One counts as lower only where it is in
-    the order of this database as well as in that of bytes.
+    How texts are ordered is the source's affair and not known here. One counts as lower only where it is in the
+    order of this database, in that of bytes, and in that of bytes without regard to case.
     """
-    lower = _typed(value) < _typed(other)
+    lower, higher = _typed(value), _typed(other)
+    conditions = [lower < higher]
     if value.type == "text":
-        lower = and_(lower, collate(_typed(value), "C") < collate(_typed(other), "C"))
-    return bool(connection.scalar(select(lower)))
+        conditions += [_bytes(lower) < _bytes(higher), _bytes(func.lower(lower)) <= _bytes(func.lower(higher))]
+    return bool(connection.scalar(select(and_(*conditions))))
 
 
 def is_same(connection: Connection, value: CursorValue, other: CursorValue) -> bool:
     """Whether two values of one type are equal, however they are written."""
     return bool(connection.scalar(select(_typed(value) == _typed(other))))
+
+
+def _bytes(text: ColumnElement[Any]) -> ColumnElement[Any]:
+    return collate(text, "C")
 
 
 def _typed(value: CursorValue) -> Cast[Any]:

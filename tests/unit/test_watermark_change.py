@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 
 from airflow_etl_sync import ConfigurationError, WatermarkSetOperator
+from airflow_etl_sync.core.model import CursorType
 from airflow_etl_sync.core.watermark_change import ChangeRequest, Signature
 from airflow_etl_sync.operators._watermark_terms import change_request_of
+from airflow_etl_sync.state import cursor_values
 
 GIVEN: dict[str, Any] = {
     "sync_key": "orders",
@@ -63,6 +65,10 @@ def test_arguments_become_a_request(given: dict[str, Any], asked: dict[str, Any]
 def test_a_request_that_makes_no_sense_is_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         change_request_of(cast("Any", SimpleNamespace(**GIVEN | given)))
+
+
+def test_every_type_of_cursor_can_be_judged() -> None:
+    assert set(cursor_values._TYPES) == set(get_args(CursorType))
 
 
 def test_a_signature_is_one_line() -> None:
