@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.operators.failed_records import FailedRecordsOperator
     from airflow_etl_sync.operators.load import UpsertLoadOperator
     from airflow_etl_sync.operators.sync import IncrementalSyncOperator
+    from airflow_etl_sync.operators.watermark import WatermarkSetOperator
 
 __all__ = [
     "ConfigurationError",
@@ -39,6 +40,7 @@ __all__ = [
     "StateError",
     "UpsertLoadOperator",
     "WatermarkAdvanceOperator",
+    "WatermarkSetOperator",
     "incremental_sync",
 ]
 
@@ -48,6 +50,7 @@ _HOMES = {
     "IncrementalSyncOperator": "operators.sync",
     "UpsertLoadOperator": "operators.load",
     "WatermarkAdvanceOperator": "operators.advance",
+    "WatermarkSetOperator": "operators.watermark",
     "incremental_sync": "factory",
 }
 

@@ -10,6 +10,7 @@ sync reads only the rows of it whose `updated_at` grew since the last run, and u
   the database finds the changed orders without looking at the others.
 * `latest_wins` keeps an older version of an order from overwriting a newer one, for example after a backfill.
 * `synced_at_column` tells when each row of the warehouse last changed.
+* `full_refresh` is a box to tick when the DAG is triggered by hand: that run reads everything once more.
 
 Needs two connections of type *Postgres*: `shop_db` to read from and `warehouse` to load into.
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Param
 
 from airflow_etl_sync import incremental_sync
 
@@ -29,6 +30,11 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
     max_active_runs=1,
+    params={
+        "full_refresh": Param(
+            default=False, type="boolean", title="Full refresh", description="Read everything, this once."
+        ),
+    },
     tags=["etl-sync"],
 ):
     incremental_sync(
@@ -38,6 +44,7 @@ with DAG(
         sql="sql/orders.sql",
         primary_key=["order_id"],
         cursor_field="updated_at",
+        full_refresh="{{ params.full_refresh }}",
         destination_conn_id="warehouse",
         destination_table="public.fact_orders",
         conflict="latest_wins",

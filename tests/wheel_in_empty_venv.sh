@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs a wheel into an empty environment and proves that Airflow finds the provider there and its example DAGs import.
+# Installs a wheel into an empty environment and proves that Airflow finds the provider there, its command starts,
+# and its example DAGs import.
 # Usage: tests/wheel_in_empty_venv.sh PYTHON WHEEL
 set -euo pipefail
 
@@ -18,6 +19,8 @@ cd "$room" # so that nothing is imported from the checkout
 
 "$room/venv/bin/airflow" providers list --output plain | tee "$room/providers"
 grep --quiet '^airflow-etl-sync ' "$room/providers" || { echo "airflow providers list does not show airflow-etl-sync" >&2; exit 1; }
+
+"$room/venv/bin/etl-sync" watermark rewind --help
 
 "$room/venv/bin/python" - <<'CODE'
 from pathlib import Path

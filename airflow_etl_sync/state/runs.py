@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, exists, func, insert, select, update
 
 from airflow_etl_sync.core.model import Counts, CursorValue, Kind, RunIdentity, Window
 from airflow_etl_sync.errors import StateError
@@ -154,6 +154,11 @@ def get(connection: Connection, extraction_id: str) -> Run:
             "of the database that is loaded."
         )
     return _run(row)
+
+
+def has_run(connection: Connection, sync_key: str) -> bool:
+    """Whether any run of the sync is recorded, finished or not."""
+    return bool(connection.scalar(select(exists().where(sync_run.c.sync_key == sync_key))))
 
 
 def mark_resumed(connection: Connection, extraction_id: str) -> None:

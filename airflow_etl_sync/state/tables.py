@@ -156,6 +156,7 @@ watermark_change = Table(
     Column("new_type", String(20)),
     Column("changed_by", String(250), nullable=False),
     Column("reason", Text, nullable=False),
+    Column("request", Text),
     Column("changed_at", DateTime(timezone=True), nullable=False),
 )
 
@@ -176,6 +177,12 @@ def ensure(engine: Engine) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
             if _revision(connection) != REVISION:
                 _migrate(connection)
+
+
+def are_there(engine: Engine) -> bool:
+    """Whether this database has state tables, of whichever revision: a question that creates none."""
+    with explaining(DestinationError, "look for the state tables"), engine.connect() as connection:
+        return _revision(connection) is not None
 
 
 def _revision(connection: Connection) -> str | None:

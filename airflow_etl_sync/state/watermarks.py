@@ -1,4 +1,4 @@
-"""Where each sync stands: read, and moved only by comparing and setting."""
+"""Where each sync stands: read, moved by runs only by comparing and setting, and by people under a lock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as insert_or_keep
 from sqlalchemy.exc import IntegrityError
 
 from airflow_etl_sync.core.model import CursorValue
@@ -31,10 +32,66 @@ class Watermark:
 def read(connection: Connection, sync_key: str) -> Watermark:
     """The watermark of a sync; a sync that never ran has the empty one."""
     row = connection.execute(select(watermark).where(watermark.c.sync_key == sync_key)).one_or_none()
-    if row is None:
-        return Watermark()
-    cursor = None if row.cursor_value is None else CursorValue(row.cursor_type, row.cursor_value)
-    return Watermark(cursor, row.version, row.metadata.get("fences", []))
+    return Watermark() if row is None else _watermark(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A sync, where it stands, and when its last run ended (or, before the first, when somebody set it)."""
+
+    sync_key: str
+    watermark: Watermark
+    last_sync: datetime
+
+    def to_json(self) -> dict[str, Any]:
+        cursor = self.watermark.cursor
+        return {
+            "sync_key": self.sync_key,
+            "value": cursor.text if cursor else None,
+            "cursor_type": cursor.type if cursor else None,
+            "version": self.watermark.version,
+            "waiting_maxima": len(self.watermark.fences),
+            "last_sync": self.last_sync.isoformat(),
+        }
+
+
+def standings(connection: Connection, sync_key: str | None = None) -> list[Standing]:
+    """Where all syncs stand, by name, or the one that is named."""
+    wanted = select(watermark).order_by(watermark.c.sync_key)
+    if sync_key is not None:
+        wanted = wanted.where(watermark.c.sync_key == sync_key)
+    return [Standing(row.sync_key, _watermark(row), row.last_sync) for row in connection.execute(wanted)]
+
+
+def lock(connection: Connection, sync_key: str) -> Watermark | None:
+    """The watermark of a sync, which until the transaction ends nobody else can move; None where there is none."""
+    row = connection.execute(select(watermark).where(watermark.c.sync_key == sync_key).with_for_update()).one_or_none()
+    return None if row is None else _watermark(row)
+
+
+def create(connection: Connection, sync_key: str) -> None:
+    """Make sure that there is a row to lock; an empty one where there was none."""
+    values = {"last_sync": datetime.now(timezone.utc), "version": 0, "metadata": {"fences": []}}
+    connection.execute(insert_or_keep(watermark).values(sync_key=sync_key, **values).on_conflict_do_nothing())
+
+
+def force(connection: Connection, sync_key: str, cursor: CursorValue | None) -> None:
+    """Move a locked watermark, whichever way; runs that have begun before will find its version changed.
+
+    The fences go: their maxima may lie above the new value, and above all that the source will hold from now on
+    (one that was restored, or whose ids start again), and the next watermark must not leap there. Nothing is lost
+    with them, since the next run reads from the new value on and makes fences of its own.
+    """
+    connection.execute(
+        update(watermark)
+        .where(watermark.c.sync_key == sync_key)
+        .values(
+            cursor_value=cursor.text if cursor else None,
+            cursor_type=cursor.type if cursor else None,
+            version=watermark.c.version + 1,
+            metadata={"fences": []},
+        )
+    )
 
 
 def compare_and_set(
@@ -73,3 +130,8 @@ def _is_set(connection: Connection, sync_key: str, expected_version: int, values
     except IntegrityError:
         return False
     return True
+
+
+def _watermark(row: Row[Any]) -> Watermark:
+    cursor = None if row.cursor_value is None else CursorValue(row.cursor_type, row.cursor_value)
+    return Watermark(cursor, row.version, row.metadata.get("fences", []))

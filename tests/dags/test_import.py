@@ -17,6 +17,7 @@ EXPECTED = {
     "users_every_15_minutes": {"schedule": "*/15 * * * *", "tasks": ["sync_users"]},
     "full_sync_nightly": {"schedule": "0 2 * * *", "tasks": CHAIN},
     "backfill": {"schedule": None, "tasks": CHAIN},
+    "watermark_tools": {"schedule": None, "tasks": ["watermark"]},
 }
 
 DESCRIBE = """

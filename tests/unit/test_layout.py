@@ -20,7 +20,7 @@ DAGS = "dags"
 # From the top to the bottom: a room may import its own floor and those below.
 FLOORS = (
     {DAGS},
-    {"__init__", "demo", "factory", "hooks", "operators", "plugin", "provider_info", "sensors", "triggers"},
+    {"__init__", "cli", "demo", "factory", "hooks", "operators", "plugin", "provider_info", "sensors", "triggers"},
     {"journey"},
     {"cdc", "systems"},
     {"state"},

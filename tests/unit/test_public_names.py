@@ -24,6 +24,7 @@ OPERATORS = {
     "IncrementalSyncOperator",
     "UpsertLoadOperator",
     "WatermarkAdvanceOperator",
+    "WatermarkSetOperator",
 }
 PUBLIC_NAMES = ERRORS | OPERATORS | {"incremental_sync"}
 

@@ -72,6 +72,7 @@ def upgrade() -> None:
         sa.Column("new_type", sa.String(20)),
         sa.Column("changed_by", sa.String(250), nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("request", sa.Text),
         _moment("changed_at"),
         schema=SCHEMA,
     )
