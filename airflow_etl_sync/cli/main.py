@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
-from airflow_etl_sync.cli import watermark
+from airflow_etl_sync.cli import failed, watermark
 from airflow_etl_sync.errors import EtlSyncError
 
-GROUPS: tuple[Callable[[Any], None], ...] = (watermark.add_to,)
+GROUPS: tuple[Callable[[Any], None], ...] = (watermark.add_to, failed.add_to)
 """Each adds a group of commands to the parsers it is given; a command is a function of its arguments."""
 
 

@@ -16,6 +16,7 @@ EXPECTED = {
     "orders_hourly": {"schedule": "@hourly", "tasks": CHAIN},
     "users_every_15_minutes": {"schedule": "*/15 * * * *", "tasks": ["sync_users"]},
     "full_sync_nightly": {"schedule": "0 2 * * *", "tasks": CHAIN},
+    "failed_records": {"schedule": None, "tasks": ["failed_records"]},
     "backfill": {"schedule": None, "tasks": CHAIN},
     "watermark_tools": {"schedule": None, "tasks": ["watermark"]},
 }
