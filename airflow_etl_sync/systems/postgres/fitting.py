@@ -34,13 +34,14 @@ class Fit:
 
     :param columns: the table's columns, changed by now where the contract lets them change
     :param left_out: staged columns that are not written
-    :param tested: written columns whose values are tested one by one, as the cast to the table's type may bend them
+    :param tested: written columns whose values are tested one by one, as the cast to the table's type may bend them;
+        with the type in which they are compared
     :param refusals: rows to set aside
     """
 
     columns: dict[str, TargetColumn]
     left_out: frozenset[str]
-    tested: frozenset[str]
+    tested: dict[str, str]
     refusals: tuple[Refusal, ...]
     changes: tuple[SchemaChange, ...]
 
@@ -94,7 +95,7 @@ def fit(
     return Fit(
         columns=read_columns(driver, target.table) if changes else target.columns,
         left_out=left_out,
-        tested=frozenset(field.name for field in misfits),
+        tested={field.name: fitting.compared_type(field) or "text" for field in misfits},
         refusals=refusals,
         changes=tuple(changes),
     )
@@ -166,24 +167,31 @@ class _Fitting:
 
     def misfits(self, unlike: list[pa.Field]) -> list[pa.Field]:
         """The columns of which a staged value would be bent by the cast, or refuses it."""
-        tried = [field for field in unlike if self._is_bendable(field)]
+        tried = [(field, type_) for field in unlike if (type_ := self.compared_type(field))]
         if not tried:
             return []
         together = self._bent(tried)
         if together is None:  # the cast of some value failed: ask for each column alone
-            return [field for field in tried if self._bent([field]) != [False]]
-        return [field for field, is_bent in zip(tried, together, strict=True) if is_bent]
+            return [field for field, type_ in tried if self._bent([(field, type_)]) != [False]]
+        return [field for (field, _), is_bent in zip(tried, together, strict=True) if is_bent]
 
-    def _is_bendable(self, field: pa.Field) -> bool:
-        base = types_of(field).base
-        return may_bend(base, self.target.columns[field.name].base) and is_type(self.driver, base)
+    def compared_type(self, field: pa.Field) -> str | None:
+        """The type in which a value is compared with what the table would make of it; None where nothing can bend it.
 
-    def _bent(self, fields: list[pa.Field]) -> list[bool] | None:
+        Within a family it is the source's. Otherwise the value's text is read as the table's type, which is exact or
+        an error, and only a length or precision can bend what it has become.
+        """
+        base, column = types_of(field).base, self.target.columns[field.name]
+        if may_bend(base, column.base) and is_type(self.driver, base):
+            return base
+        return column.base if column.base != column.base_declared else None
+
+    def _bent(self, fields: list[tuple[pa.Field, str]]) -> list[bool] | None:
         import psycopg
 
         tried = [
-            (field.name, encoding_of(field), types_of(field).base, self.target.columns[field.name].base_declared)
-            for field in fields
+            (field.name, encoding_of(field), type_, self.target.columns[field.name].base_declared)
+            for field, type_ in fields
         ]
         try:
             with self.driver.transaction():

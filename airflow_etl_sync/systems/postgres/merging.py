@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_etl_sync.core.columns import types_of
 from airflow_etl_sync.core.failed_record import FailedRecord
 from airflow_etl_sync.core.model import LoadRules
 from airflow_etl_sync.errors import DataError, DestinationError
@@ -127,7 +126,7 @@ class Merging:
 
     def _expression(self, field: pa.Field) -> Composed:
         column = self.fitted.columns[field.name]
-        if field.name not in self.fitted.tested:
+        tested_as = self.fitted.tested.get(field.name)
+        if tested_as is None:
             return sql.read_staged(field.name, encoding_of(field), column.type)
-        source_type = types_of(field).base
-        return sql.read_lossless(field.name, encoding_of(field), source_type, (column.type, column.base_declared))
+        return sql.read_lossless(field.name, encoding_of(field), tested_as, (column.type, column.base_declared))
