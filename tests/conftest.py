@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from airflow_etl_sync.demo.postgres import Databases, EmbeddedPostgres
+from tests.placing import quickest_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ def server() -> Iterator[Databases]:
     if dsn:
         yield Databases(dsn)
         return
-    with EmbeddedPostgres() as postgres:
+    with EmbeddedPostgres(parent=quickest_place()) as postgres:
         yield postgres.databases
 
 

@@ -63,7 +63,8 @@ class Databases:
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
         """Make an empty database (or a copy of ``template``) and return its URI."""
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        # Where nobody waits for the disk, copying files costs a quarter of writing them through the log.
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")
         self._execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
         return self.uri(name)
 
@@ -92,10 +93,14 @@ class EmbeddedPostgres:
 
     :param version: major version of PostgreSQL, one of those in the package (16, 18).
     :param settings: server settings that replace or add to :data:`SETTINGS`.
+    :param parent: where the temporary directory is made; None takes the system's place for such.
     """
 
-    def __init__(self, *, version: int = 18, settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *, version: int = 18, settings: dict[str, str] | None = None, parent: Path | None = None
+    ) -> None:
         self._version = version
+        self._parent = parent
         self._settings = SETTINGS | (settings or {})
         self._password = secrets.token_hex(16)
         self._directory: Path | None = None
@@ -131,7 +136,7 @@ class EmbeddedPostgres:
         """
         atexit.register(self.stop)
         try:
-            directory = self._directory = Path(tempfile.mkdtemp(prefix="etl-sync-postgres-"))
+            directory = self._directory = Path(tempfile.mkdtemp(prefix="etl-sync-postgres-", dir=self._parent))
             installation = _installation(self._version, directory)
             self._initialise(installation, directory)
             self._start_on_free_port(installation, directory)
@@ -169,6 +174,7 @@ class EmbeddedPostgres:
                 "--auth=scram-sha-256",
                 "--encoding=UTF8",
                 "--locale=C",
+                "--set=scram_iterations=1",  # they slow down guessing, which 128 random bits do by themselves
                 "--no-sync",
                 "--no-instructions",
             ],

@@ -1,17 +1,15 @@
 """A process that goes a sync's way and kills itself at one point of it.
 
-It reads its orders as JSON from its input, so that no password stands in its arguments. A failpoint reads
-``before|after module:function nth``: at the nth call of that function the process sends itself SIGKILL.
+A failpoint reads ``before|after module:function nth``: at the nth call of that function the process sends itself
+SIGKILL.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
-import json
 import os
 import signal
-import sys
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -71,10 +69,9 @@ def go(asked: dict[str, Any]) -> None:
         world.advance(Extraction.from_xcom(asked["extraction"]))
 
 
-if __name__ == "__main__":
-    orders = json.load(sys.stdin)
-    if orders["failpoint"] != "at the end":
-        arm(orders["failpoint"])
-    go(orders)
+def obey(orders: dict[str, Any]) -> None:
     if orders["failpoint"] == "at the end":
+        go(orders)
         die()
+    arm(orders["failpoint"])
+    go(orders)

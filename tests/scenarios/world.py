@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -24,10 +21,10 @@ from airflow_etl_sync.journey.sync import SyncReport, sync
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 from airflow_etl_sync.systems.postgres.source import PostgresSource
+from tests.scenarios.forked import fork
 
 Form = Literal["chain", "one_task"]
 FORMS: tuple[Form, ...] = ("chain", "one_task")
-ROOT = Path(__file__).parents[2]
 
 _runs = count(1)
 
@@ -122,15 +119,12 @@ class World:
             "run": run,
             "extraction": extraction.to_json() if extraction else None,
         }
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.scenarios.doomed"],
-            input=json.dumps(asked),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        from tests.scenarios.doomed import obey
+
+        errors = self.root.with_name("last-words")
+        process = fork(obey, asked, errors=errors)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, errors.read_text() if errors.exists() else process.exitcode
 
     def _identity(self, run: str | None) -> RunIdentity:
         return RunIdentity("dag", "task", run or f"run {next(_runs)}")
