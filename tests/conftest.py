@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from airflow_etl_sync.demo.postgres import Databases, EmbeddedPostgres
+from airflow_etl_sync.systems.postgres import access
 from tests.placing import quickest_place
 
 if TYPE_CHECKING:
@@ -65,3 +66,10 @@ def warehouse(warehouse_db: str) -> Iterator[psycopg.Connection]:
     """An autocommitting psycopg connection to the destination database."""
     with psycopg.connect(warehouse_db, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture(autouse=True)
+def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a server that never comes; tests of one that comes ask for more patience."""
+    monkeypatch.setattr(access, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(access, "FIRST_WAIT_SECONDS", 0.05)

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from airflow_etl_sync.core.chunking import ChunkReader, cut
 from airflow_etl_sync.core.model import Chunk, Extraction, RunIdentity, Stream, WindowRules
 from airflow_etl_sync.core.staging import Staging
+from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.journey.opening import Opening, open_run
 from airflow_etl_sync.state import ledger, runs
 from airflow_etl_sync.systems.base import Source
@@ -49,7 +50,7 @@ def extract(
         staging.remove(old.extraction_id)
     run = opening.run
     chunks = [*opening.checkpoint.chunks, *_stage_all(source, state, staging, opening, chunk_rows)]
-    with state.begin() as connection:
+    with explaining(DestinationError, "write the state tables"), state.begin() as connection:
         runs.mark_extracted(connection, run.extraction_id, sum(chunk.rows for chunk in chunks))
     extraction = Extraction(
         extraction_id=run.extraction_id,
@@ -81,7 +82,7 @@ def _stage(
     source: Source, state: Engine, staging: Staging, extraction_id: str, number: int, reader: ChunkReader
 ) -> Chunk:
     chunk = staging.write(extraction_id, number, reader.schema, reader)
-    with state.begin() as connection:
+    with explaining(DestinationError, "write the state tables"), state.begin() as connection:
         ledger.record_extracted(connection, extraction_id, chunk, dict(source.position(reader.last)))
     log.info("Staged chunk %d: %d rows, %d bytes", chunk.number, chunk.rows, chunk.bytes)
     return chunk

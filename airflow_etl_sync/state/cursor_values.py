@@ -27,7 +27,8 @@ from sqlalchemy.exc import DataError
 from sqlalchemy.types import TypeEngine
 
 from airflow_etl_sync.core.model import TIME_CURSORS, CursorType, CursorValue
-from airflow_etl_sync.errors import ConfigurationError, sqlstate_of
+from airflow_etl_sync.errors import ConfigurationError
+from airflow_etl_sync.faults import sqlstate_of
 
 _TYPES: dict[CursorType, TypeEngine[Any]] = {
     "timestamptz": TIMESTAMP(timezone=True),

@@ -26,6 +26,7 @@ FLOORS = (
     {"state"},
     {"core"},
     {"errors"},
+    {"faults"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ENGINE = set().union(*FLOORS[2:])

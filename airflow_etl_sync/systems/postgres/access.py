@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_etl_sync.faults import not_ready
 
 if TYPE_CHECKING:
     import psycopg
     from adbc_driver_manager.dbapi import Connection as AdbcConnection
     from psycopg.rows import TupleRow
     from sqlalchemy import Engine
+    from tenacity import RetryCallState
 
 APPLICATION_NAME = "airflow-etl-sync"
+CONNECT_SECONDS = 30.0
+"""For so long a server that is not ready, such as one that restarts, is asked for a connection again."""
+
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 8.0
+_Connection = TypeVar("_Connection")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +36,15 @@ class PostgresAccess:
     conninfo: str = field(repr=False)
 
     def connect(self) -> psycopg.Connection[TupleRow]:
-        """A psycopg connection in autocommit mode: each statement sees the newest state."""
+        """A psycopg connection in autocommit mode: each statement sees the newest state.
+
+        This and the other ways to connect wait for a server that is not ready, see :data:`CONNECT_SECONDS`.
+        """
         import psycopg
 
         from airflow_etl_sync.systems.postgres.sql import PIN_DATES
 
-        connection = psycopg.connect(self._named(), autocommit=True)
+        connection = _patiently(lambda: psycopg.connect(self._named(), autocommit=True))
         connection.execute(PIN_DATES)
         return connection
 
@@ -49,8 +64,8 @@ class PostgresAccess:
         """An ADBC connection, for rows in bulk; its transaction ends with ``commit`` or ``close``."""
         import adbc_driver_postgresql.dbapi
 
-        connection: AdbcConnection = adbc_driver_postgresql.dbapi.connect(self._named())
-        return connection
+        connect: Callable[[], AdbcConnection] = partial(adbc_driver_postgresql.dbapi.connect, self._named())
+        return _patiently(connect)
 
     def _named(self) -> str:
         from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -58,3 +73,27 @@ class PostgresAccess:
         given = conninfo_to_dict(self.conninfo)
         defaults = {"application_name": APPLICATION_NAME, "connect_timeout": "10"}
         return make_conninfo(self.conninfo, **{name: value for name, value in defaults.items() if name not in given})
+
+
+def _patiently(connect: Callable[[], _Connection]) -> _Connection:
+    """Try to connect until it succeeds, another attempt cannot help, or the time is over."""
+    from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_exponential, wait_random
+
+    attempts = Retrying(
+        retry=retry_if_exception(lambda error: not_ready(error) is not None),
+        stop=stop_before_delay(CONNECT_SECONDS),
+        wait=wait_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS) + wait_random(0, FIRST_WAIT_SECONDS),
+        before_sleep=_tell,
+        reraise=True,
+    )
+    return attempts(connect)
+
+
+def _tell(attempt: RetryCallState) -> None:
+    error = attempt.outcome.exception() if attempt.outcome else None
+    log.info(
+        "PostgreSQL is not ready (%s), attempt %d: trying again in %.1f s",
+        not_ready(error) if error else "",
+        attempt.attempt_number,
+        attempt.upcoming_sleep,
+    )

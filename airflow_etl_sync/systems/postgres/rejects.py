@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_etl_sync.core.columns import types_of
 from airflow_etl_sync.core.failed_record import FailedRecord
-from airflow_etl_sync.errors import is_row_at_fault, sqlstate_of
+from airflow_etl_sync.faults import is_row_at_fault, sqlstate_of
 from airflow_etl_sync.systems.base import StagedChunk
 from airflow_etl_sync.systems.postgres import sql
 from airflow_etl_sync.systems.postgres.types import encoding_of

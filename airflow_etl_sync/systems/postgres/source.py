@@ -20,6 +20,7 @@ from airflow_etl_sync.systems.postgres.windows import open_window
 if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
+    from adbc_driver_manager.dbapi import Cursor
 
 _BATCH_BYTES = 4 * 1024 * 1024
 _PART = b"etl_sync.part"
@@ -79,11 +80,11 @@ class PostgresSource:
                 cursor.execute(sql.SET_VALUE, [name, value])
             for part in _parts_left(self._parts(window), after):
                 cursor.execute(self._statement(part, window, after))
-                reader = cursor.fetch_record_batch()
-                if part == "all" and after is None:
-                    yield self._marked(_empty(reader.schema), part)
-                for batch in reader:
-                    yield self._marked(batch, part)
+                with closing(_record_batches(cursor)) as reader:
+                    if part == "all" and after is None:
+                        yield self._marked(_empty(reader.schema), part)
+                    for batch in reader:
+                        yield self._marked(batch, part)
 
     def position(self, batch: pa.RecordBatch) -> Position:
         part = (batch.schema.metadata or {})[_PART].decode()
@@ -165,6 +166,17 @@ def _settings(window: Window, after: Position | None) -> dict[str, str]:
 
 def _parts_left(parts: list[str], after: Position | None) -> list[str]:
     return parts[parts.index(after["part"]) :] if after and after["part"] in parts else parts
+
+
+def _record_batches(cursor: Cursor) -> pa.RecordBatchReader:
+    """The rows in a reader whose errors are the driver's own, with the server's code.
+
+    ``fetch_record_batch`` gives one that raises what Arrow makes of them: an ``OSError`` without it.
+    """
+    from adbc_driver_manager._reader import AdbcRecordBatchReader
+
+    stream = cursor.fetch_arrow()
+    return AdbcRecordBatchReader._import_from_c(stream.address)  # noqa: SLF001 - what the cursor itself calls
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:

@@ -13,7 +13,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.core.model import TIME_CURSORS, CursorType, CursorValue, Stream, Window, WindowRules
-from airflow_etl_sync.errors import ConfigurationError, sqlstate_of
+from airflow_etl_sync.errors import ConfigurationError
+from airflow_etl_sync.faults import sqlstate_of
 from airflow_etl_sync.state.watermarks import Watermark
 from airflow_etl_sync.systems.base import OpenedWindow
 from airflow_etl_sync.systems.postgres import sql
