@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from airflow_etl_sync.systems.postgres import windows
+from tests.scenarios.mortal import MortalPostgres
 from tests.scenarios.world import World
 
 
@@ -22,3 +24,17 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only so that nobody waits for seconds: what the scenarios show does not depend on their number."""
     monkeypatch.setattr(windows, "MARGIN", timedelta(milliseconds=50))
     monkeypatch.setattr(windows, "_FENCE_WAIT_SECONDS", 0.1)
+
+
+@pytest.fixture(scope="session")
+def mortal() -> Iterator[MortalPostgres]:
+    """A server that tests may crash and start again; it asks for passwords."""
+    with MortalPostgres() as server:
+        yield server
+
+
+@pytest.fixture
+def doomed_db(mortal: MortalPostgres) -> Iterator[str]:
+    """The conninfo of a fresh, empty database on that server."""
+    yield mortal.databases.create_database("doomed")
+    mortal.databases.drop_database("doomed")
