@@ -47,7 +47,7 @@ def arm(failpoint: str) -> None:
     setattr(owner, name, doomed)
 
 
-def go(asked: dict[str, Any]) -> None:
+def go(asked: dict[str, Any]) -> Any:
     stream = asked["stream"]
     table = stream.pop("table")
     stream |= {name: tuple(stream[name]) for name in ("primary_key", "columns")}
@@ -60,13 +60,12 @@ def go(asked: dict[str, Any]) -> None:
         chunk_rows=asked["chunk_rows"],
     )
     if asked["step"] == "sync":
-        world.sync(asked["run"])
-    elif asked["step"] == "extract":
-        world.extract(asked["run"])
-    elif asked["step"] == "load":
-        world.load(Extraction.from_xcom(asked["extraction"]))
-    else:
-        world.advance(Extraction.from_xcom(asked["extraction"]))
+        return world.sync(asked["run"])
+    if asked["step"] == "extract":
+        return world.extract(asked["run"])
+    if asked["step"] == "load":
+        return world.load(Extraction.from_xcom(asked["extraction"]))
+    return world.advance(Extraction.from_xcom(asked["extraction"]))
 
 
 def obey(orders: dict[str, Any]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -25,6 +28,7 @@ from tests.scenarios.forked import fork
 
 Form = Literal["chain", "one_task"]
 FORMS: tuple[Form, ...] = ("chain", "one_task")
+ROOT = Path(__file__).parents[2]
 
 _runs = count(1)
 
@@ -107,7 +111,29 @@ class World:
 
     def run_killed(self, step: str, failpoint: str, run: str, extraction: Extraction | None = None) -> None:
         """Take one step in a process of its own, which kills itself at the failpoint."""
-        asked = {
+        from tests.scenarios.doomed import obey
+
+        errors = self.root.with_name("last-words")
+        process = fork(obey, self._orders(step, run, extraction) | {"failpoint": failpoint}, errors=errors)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, errors.read_text() if errors.exists() else process.exitcode
+
+    def run_measured(self, step: str, run: str, extraction: Extraction | None = None) -> dict[str, Any]:
+        """Take one step in a fresh process; its peak memory in bytes, and what the step returned."""
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.scenarios.measured"],
+            input=json.dumps(self._orders(step, run, extraction)),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        measured: dict[str, Any] = json.loads(done.stdout)
+        return measured
+
+    def _orders(self, step: str, run: str, extraction: Extraction | None) -> dict[str, Any]:
+        return {
             "source_db": self.source_db,
             "warehouse_db": self.warehouse_db,
             "root": str(self.root),
@@ -115,16 +141,9 @@ class World:
             "load_rules": asdict(self.load_rules),
             "chunk_rows": self.chunk_rows,
             "step": step,
-            "failpoint": failpoint,
             "run": run,
             "extraction": extraction.to_json() if extraction else None,
         }
-        from tests.scenarios.doomed import obey
-
-        errors = self.root.with_name("last-words")
-        process = fork(obey, asked, errors=errors)
-        process.join()
-        assert process.exitcode == -signal.SIGKILL, errors.read_text() if errors.exists() else process.exitcode
 
     def _identity(self, run: str | None) -> RunIdentity:
         return RunIdentity("dag", "task", run or f"run {next(_runs)}")
