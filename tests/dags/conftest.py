@@ -33,6 +33,7 @@ class Run:
     state: str
     tasks: tuple[dict[str, Any], ...]
     errors: tuple[str, ...]
+    log: str
 
     def results(self, task_id: str) -> list[Any]:
         """Give what the task returned, for each of its mapped copies."""
@@ -54,6 +55,7 @@ class Airflow:
 
     process: subprocess.Popen[str]
     errors: Path
+    log: Path
     connections: dict[str, str] = field(default_factory=dict, repr=False)
 
     def connect(self, conn_id: str, conninfo: str, **changes: Any) -> None:
@@ -63,16 +65,18 @@ class Airflow:
     def run(self, dag_id: str, **conf: Any) -> Run:
         """Run a DAG to its end."""
         self.errors.write_text("")
+        os.truncate(self.log, 0)
         request = {"dag_id": dag_id, "conf": conf, "environment": self.connections}
         answer = self._ask(json.dumps(request))
-        return Run(answer["state"], tuple(answer["tasks"]), tuple(self.errors.read_text().splitlines()))
+        errors = tuple(self.errors.read_text().splitlines())
+        return Run(answer["state"], tuple(answer["tasks"]), errors, self.log.read_text(errors="replace"))
 
     def _ask(self, request: str) -> dict[str, Any]:
         stdin, stdout = _pipe(self.process.stdin), _pipe(self.process.stdout)
         stdin.write(request + "\n")
         stdin.flush()
         line = stdout.readline()
-        assert line, "the process that runs DAGs has ended: see its output above"
+        assert line, f"the process that runs DAGs has ended: {self.log.read_text(errors='replace')}"
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -105,11 +109,17 @@ def airflow_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
 @pytest.fixture(scope="session")
 def airflow_process(airflow_environment: dict[str, str]) -> Iterator[Airflow]:
     """The one process in which all DAGs of the session run."""
-    worker = Path(__file__).with_name("worker.py")
-    process = subprocess.Popen(
-        [sys.executable, str(worker)], env=airflow_environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    yield Airflow(process, Path(airflow_environment["ETL_SYNC_TEST_ERRORS"]))
+    worker, log = Path(__file__).with_name("worker.py"), Path(airflow_environment["AIRFLOW_HOME"]) / "worker.log"
+    with log.open("a") as output:
+        process = subprocess.Popen(
+            [sys.executable, str(worker)],
+            env=airflow_environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            text=True,
+        )
+    yield Airflow(process, Path(airflow_environment["ETL_SYNC_TEST_ERRORS"]), log)
     _pipe(process.stdin).close()
     process.wait(60)
     _pipe(process.stdout).close()

@@ -16,7 +16,7 @@ from airflow_etl_sync.systems.postgres import access
 
 def main() -> None:
     """Answer requests until the input ends."""
-    access.CONNECT_SECONDS = 0.2  # nobody waits for a server that never comes
+    access.CONNECT_SECONDS, access.FIRST_WAIT_SECONDS = 0.2, 0.05  # nobody waits for a server that never comes
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what Airflow prints is not an answer
     for line in sys.stdin:

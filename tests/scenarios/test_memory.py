@@ -40,7 +40,7 @@ Step = Literal["extract", "load", "sync"]
 def wide(world: World, source: psycopg.Connection) -> World:
     source.execute(TABLE)
     source.execute(FILL)
-    return world.but(chunk_rows=20_000)
+    return world.but(chunk_rows=250_000)
 
 
 def peaks(world: World, warehouse: psycopg.Connection, rows: int) -> dict[Step, int]:

@@ -11,6 +11,14 @@ from airflow.sdk import DAG
 
 from airflow_etl_sync import IncrementalSyncOperator, incremental_sync
 
+try:
+    from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+except ImportError:  # before Airflow 3.3
+    OWN_POLICY: dict[str, Any] = {}
+else:
+    RULES = [RetryRule(exception="airflow_etl_sync.SourceError", action=RetryAction.FAIL)]
+    OWN_POLICY = {"retry_policy": ExceptionRetryPolicy(RULES)}
+
 ARGUMENTS: dict[str, Any] = {
     "source_conn_id": "shop_db",
     "destination_conn_id": "warehouse",
@@ -58,4 +66,7 @@ with DAG("templated_chain", schedule=None, params=ARGUMENTS, default_args=DEFAUL
     incremental_sync(group_id="chain", load_parts="{{ 2 + 1 }}", **TEMPLATES)
 
 with DAG("templated_one_task", schedule=None, params=ARGUMENTS, default_args=DEFAULTS):
+    IncrementalSyncOperator(task_id="sync", **TEMPLATES)
+
+with DAG("own_policy", schedule=None, params=ARGUMENTS, default_args=DEFAULTS | OWN_POLICY):
     IncrementalSyncOperator(task_id="sync", **TEMPLATES)
