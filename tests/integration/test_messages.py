@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from airflow_etl_sync.core.model import Stream, TableName
+from airflow_etl_sync.core.model import Counts, LoadRules, Stream, TableName
 from airflow_etl_sync.errors import ConfigurationError, DataError, DestinationError, EtlSyncError, SchemaError
 from tests.carrying import FORMS, Carrier, Form
 
@@ -95,6 +95,25 @@ def test_a_trigger_that_makes_sql_of_the_rows_value(
     target.execute(DYNAMIC)
     target.execute(FIRES)
     assert refusal(carrier, form, caplog).sqlstate == "42601"
+
+
+@pytest.mark.parametrize("sqlstate", ["P0001", "MY001"])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_row_that_a_trigger_refuses_may_be_set_aside(
+    form: Form,
+    sqlstate: str,
+    carrier: Carrier,
+    source: psycopg.Connection,
+    target: psycopg.Connection,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source.execute("INSERT INTO t VALUES (2, 2, 'fine')")
+    target.execute(RAISES.format(sqlstate))
+    target.execute(FIRES.replace("EXECUTE", "WHEN (NEW.v <> 'fine') EXECUTE"))
+    with caplog.at_level(logging.DEBUG):
+        assert carrier.carry(form, STREAM, TARGET, LoadRules(max_errors=1)) == Counts(inserted=1, errors=1)
+    assert target.execute("SELECT sqlstate FROM etl_sync.failed_record").fetchall() == [(sqlstate,)]
+    assert VALUE not in caplog.text
 
 
 def test_a_check_whose_function_raises(

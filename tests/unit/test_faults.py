@@ -95,10 +95,10 @@ def test_a_text_that_is_not_shown_gives_way_to_the_codes_own_name() -> None:
 @pytest.mark.parametrize(
     ("error", "blame"),
     [
-        (psycopg.DataError(SECRET), "person"),
+        (psycopg.DataError(SECRET), "row"),
         (psycopg.ProgrammingError(SECRET), "person"),
-        (AdbcDataError(SECRET, status_code=8), "person"),
-        (DBAPIError("SELECT 1", {}, psycopg.DataError(SECRET)), "person"),
+        (AdbcDataError(SECRET, status_code=8), "row"),
+        (DBAPIError("SELECT 1", {}, psycopg.DataError(SECRET)), "row"),
         (StatementError(SECRET, "SELECT 1", {}, ValueError(SECRET)), "person"),
         (psycopg.InterfaceError(SECRET), "time"),
         (OSError(f"[libpq] Execution error: {SECRET}"), "time"),
