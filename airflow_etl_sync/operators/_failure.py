@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 def failing_for_good() -> Iterator[None]:
     """Fail the task at once for errors that another try cannot mend; let the others have their retries.
 
+    This holds on every Airflow, with or without an author's ``retry_policy`` (3.3 and later): Airflow asks a policy
+    about the errors that are raised as they are, a SourceError or a DestinationError, and never about these.
+
     :raises AirflowFailException: with the error's own sentence
     """
     try:

@@ -51,7 +51,10 @@ def test_a_server_that_restarts_is_waited_for(
 
 
 @pytest.mark.parametrize("way_in", WAYS_IN.values(), ids=WAYS_IN)
-def test_waiting_has_an_end(way_in: Callable[[PostgresAccess], Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_waiting_has_an_end(
+    way_in: Callable[[PostgresAccess], Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(access, "CONNECT_SECONDS", 1.0)
     began = time.monotonic()
     with caplog.at_level(logging.INFO), pytest.raises(Exception, match="refused"):
         way_in(PostgresAccess("postgresql://somebody:secret@127.0.0.1:1/shop"))
