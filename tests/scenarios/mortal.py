@@ -24,6 +24,7 @@ from airflow_etl_sync.demo.postgres import (
     _stop_process,
     free_port,
 )
+from tests.placing import quickest_place
 
 SETTINGS = {
     "autovacuum": "off",
@@ -36,7 +37,7 @@ class MortalPostgres(EmbeddedPostgres):
     """An embedded server whose crash is asked for."""
 
     def __init__(self) -> None:
-        super().__init__(settings=SETTINGS)
+        super().__init__(settings=SETTINGS, parent=quickest_place())
         self._launched: tuple[Path, Path, Path] | None = None
 
     def crash(self) -> None:
@@ -58,7 +59,7 @@ class MortalPostgres(EmbeddedPostgres):
         """The conninfo of a standby's database ``postgres``; the standby ends with the block."""
         assert self._launched is not None
         installation, _, _ = self._launched
-        directory = Path(tempfile.mkdtemp(prefix="etl-sync-standby-"))
+        directory = Path(tempfile.mkdtemp(prefix="etl-sync-standby-", dir=quickest_place()))
         data, port = directory / "data", free_port()
         data.mkdir(mode=0o700)
         _give_to_server(directory, data)
