@@ -66,11 +66,13 @@ class MortalPostgres(EmbeddedPostgres):
         try:
             self._copy_to(data, installation)
             process = self._launch_at(port, installation, data, directory / "postgres.log")
+            guardian = Guardian(process.pid, stop_signal="INT", directory=str(directory))
             try:
                 assert self._is_standby_ready(process, port), (directory / "postgres.log").read_text()
                 yield self._at(port)
             finally:
                 _stop_process(process)
+                guardian.dismiss()
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
