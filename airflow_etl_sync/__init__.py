@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.operators.extract import IncrementalExtractOperator
     from airflow_etl_sync.operators.failed_records import FailedRecordsOperator
     from airflow_etl_sync.operators.load import UpsertLoadOperator
+    from airflow_etl_sync.operators.reconcile import ReconcileOperator
     from airflow_etl_sync.operators.sync import IncrementalSyncOperator
     from airflow_etl_sync.operators.watermark import WatermarkSetOperator
 
@@ -35,6 +36,7 @@ __all__ = [
     "FailedRecordsOperator",
     "IncrementalExtractOperator",
     "IncrementalSyncOperator",
+    "ReconcileOperator",
     "SchemaError",
     "SourceError",
     "StateError",
@@ -48,6 +50,7 @@ _HOMES = {
     "FailedRecordsOperator": "operators.failed_records",
     "IncrementalExtractOperator": "operators.extract",
     "IncrementalSyncOperator": "operators.sync",
+    "ReconcileOperator": "operators.reconcile",
     "UpsertLoadOperator": "operators.load",
     "WatermarkAdvanceOperator": "operators.advance",
     "WatermarkSetOperator": "operators.watermark",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from airflow_etl_sync.core.keys import KeyStream, ReconcileRules
 from airflow_etl_sync.core.model import LoadRules, RunIdentity, Stream, TableName, WindowRules
 from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.operators import _arguments as arguments
@@ -11,6 +12,7 @@ from airflow_etl_sync.operators import _arguments as arguments
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_etl_sync.core.keys import DeleteMode
     from airflow_etl_sync.core.model import ConflictStrategy, OnCursorNull, SchemaContract
 
 
@@ -48,6 +50,26 @@ class LoadArguments(Protocol):
     schema_contract: Any
     max_errors: Any
     max_error_percent: Any
+
+
+class KeyArguments(Protocol):
+    """What says whose keys are compared."""
+
+    sync_key: Any
+    table: Any
+    sql: Any
+    primary_key: Any
+    where: Any
+
+
+class ReconcileArguments(Protocol):
+    """What says what becomes of rows that are gone from the source."""
+
+    delete: Any
+    max_delete_percent: Any
+    destination_where: Any
+    add_column: Any
+    synced_at_column: Any
 
 
 def stream_of(given: StreamArguments) -> Stream:
@@ -99,6 +121,37 @@ def load_rules_of(given: LoadArguments) -> LoadRules:
         schema_contract=cast("SchemaContract", contract or "evolve"),
         max_errors=arguments.as_optional_number("max_errors", given.max_errors),
         max_error_percent=arguments.as_percent("max_error_percent", given.max_error_percent),
+    )
+
+
+def key_stream_of(given: KeyArguments) -> KeyStream:
+    """Give the stream whose keys the arguments name.
+
+    :raises ConfigurationError: naming the argument that is missing or wrong
+    """
+    table = arguments.as_optional_text("table", given.table)
+    return KeyStream(
+        sync_key=arguments.as_text("sync_key", given.sync_key),
+        table=None if table is None else TableName.parse(table),
+        sql=_query(arguments.as_optional_text("sql", given.sql)),
+        primary_key=arguments.as_names("primary_key", given.primary_key),
+        where=arguments.as_optional_text("where", given.where),
+    )
+
+
+def reconcile_rules_of(given: ReconcileArguments) -> ReconcileRules:
+    """Give the reconcile rules that the arguments describe.
+
+    :raises ConfigurationError: naming the argument that is wrong
+    """
+    delete = arguments.as_optional_text("delete", given.delete)
+    percent = arguments.as_percent("max_delete_percent", given.max_delete_percent)
+    return ReconcileRules(
+        delete=cast("DeleteMode", delete or "hard"),
+        max_delete_percent=10 if percent is None else percent,
+        where=arguments.as_optional_text("destination_where", given.destination_where),
+        add_column=arguments.as_flag("add_column", given.add_column, default=True),
+        synced_at_column=arguments.as_optional_text("synced_at_column", given.synced_at_column),
     )
 
 

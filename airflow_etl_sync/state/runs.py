@@ -67,13 +67,17 @@ def start(
     check that under a lock (:func:`get`), for which this waits: once the new run reads, none is under way. Of
     two runs that begin at once, the second waits for the first to be recorded, so that it is seen. A
     backfill or a replay overtakes nobody, since what changed after another run's snapshot is read again by the run
-    after.
+    after; nor does a reconcile, which writes no rows of its own.
 
     :param columns: the stream's columns and their declared types
     """
     if kind in _MOVING:
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(sync_key, 0))))
-        unfinished = (sync_run.c.sync_key == sync_key) & sync_run.c.status.in_(_UNFINISHED)
+        unfinished = (
+            (sync_run.c.sync_key == sync_key)
+            & sync_run.c.status.in_(_UNFINISHED)
+            & (sync_run.c.kind != "reconcile")  # which asks the source itself, so no run makes it stale
+        )
         connection.execute(update(sync_run).where(unfinished).values(is_overtaken=True))
     run = Run(
         extraction_id=uuid4().hex,
@@ -174,6 +178,26 @@ def mark_extracted(connection: Connection, extraction_id: str, rows: int) -> Non
 def mark_done(connection: Connection, extraction_id: str, counts: Counts) -> None:
     """Note that everything is loaded and the watermark moved."""
     _set(connection, extraction_id, status="done", finished_at=datetime.now(timezone.utc), **asdict(counts))
+
+
+def record_settled(connection: Connection, extraction_id: str, deleted: int, revived: int) -> None:
+    """Add what a block of a reconcile came to, in that block's transaction; a row brought back is an update."""
+    _set(connection, extraction_id, deleted=sync_run.c.deleted + deleted, updated=sync_run.c.updated + revived)
+
+
+def mark_reconciled(connection: Connection, extraction_id: str, keys: int) -> None:
+    """Note that every block of a reconcile is settled.
+
+    :param keys: how many the source has
+    """
+    _set(connection, extraction_id, status="done", rows_extracted=keys, finished_at=datetime.now(timezone.utc))
+
+
+def abandon_reconciles(connection: Connection, identity: RunIdentity) -> None:
+    """Mark the unfinished reconciles of a task as abandoned, before it does their work anew."""
+    same_task = [sync_run.c[name] == value for name, value in asdict(identity).items()]
+    unfinished = (sync_run.c.kind == "reconcile") & sync_run.c.status.in_(_UNFINISHED)
+    connection.execute(update(sync_run).where(unfinished, *same_task).values(status="abandoned"))
 
 
 def give_up_old(connection: Connection, sync_key: str) -> list[Run]:

@@ -82,6 +82,7 @@ sync_run = Table(
     Column("updated", BigInteger, nullable=False),
     Column("skipped", BigInteger, nullable=False),
     Column("errors", BigInteger, nullable=False),
+    Column("deleted", BigInteger, nullable=False, server_default="0"),
 )
 
 extracted_chunk = Table(

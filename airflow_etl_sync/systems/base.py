@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_etl_sync.core.contract import SchemaChange
 from airflow_etl_sync.core.failed_record import FailedRecord, Key
+from airflow_etl_sync.core.keys import KeyBlock, ReconcileRules, Settled
 from airflow_etl_sync.core.model import Counts, LoadRules, Window, WindowRules
 
 if TYPE_CHECKING:
@@ -154,3 +156,76 @@ class MergeKeys:
 
     primary_key: tuple[str, ...]
     cursor_field: str
+
+
+class KeySource(Protocol):
+    """Tells which keys there are."""
+
+    def read_keys(self) -> Generator[pa.RecordBatch]:
+        """All keys of the stream in one snapshot, each batch with the same schema.
+
+        Yields at least one batch, empty if need be: it carries the schema.
+        """
+
+    def find_present(self, keys: KeyBlock) -> set[int]:
+        """The places in the block, from 0, of keys that are there now, in a snapshot taken after the call."""
+
+
+class Comparison(Protocol):
+    """The keys of both sides laid beside each other: which rows of the destination are suspect.
+
+    A row is suspect when it is live and its key was not at the source, or is flagged as deleted and its key was.
+    The promise: ``settle`` deletes, flags or brings back a row only if the source says so while nobody can write
+    to the destination's table, so a row that a sync has loaded meanwhile is judged as the source has it now.
+    """
+
+    @property
+    def numbers(self) -> ComparisonNumbers: ...
+
+    def add_flag(self, connection: Connection) -> None:
+        """Add the column that flags rows as deleted, in the caller's transaction, where it is absent."""
+
+    def settle(
+        self, connection: Connection, first: int, last: int, find_present: Callable[[KeyBlock], set[int]]
+    ) -> Settled:
+        """Act on the suspects numbered ``first`` to ``last``, in the caller's transaction.
+
+        :param find_present: asks the source; called while the table is locked against writers
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonNumbers:
+    """What a comparison found.
+
+    :param keys: how many rows the source has
+    :param compared: how many rows of the destination were compared
+    :param absent: how many of them are not at the source
+    :param returned: how many flagged rows are at the source
+    """
+
+    keys: int
+    compared: int
+    absent: int
+    returned: int
+
+    @property
+    def suspects(self) -> int:
+        return self.absent + self.returned
+
+
+class KeyDestination(Protocol):
+    """Compares keys with those of its table, by its own equality."""
+
+    @property
+    def engine(self) -> Engine:
+        """Where the state tables live, in reach of a block's transaction."""
+
+    @property
+    def target(self) -> str:
+        """The table's name."""
+
+    def compare(
+        self, name: str, batches: Iterable[pa.RecordBatch], rules: ReconcileRules
+    ) -> AbstractContextManager[Comparison]:
+        """Stage the keys under a name and compare; what is staged is removed at the end of the context."""

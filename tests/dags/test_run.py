@@ -192,3 +192,59 @@ def test_watermark_tools_set_and_reset_and_refuse(airflow: Airflow, shop: Shop, 
     assert watermarks(warehouse) == before
     assert tool("reset", reason="everything")["new_value"] is None
     assert tool("show")["version"] == 2
+
+
+def test_reconcile_flags_deleted_orders_and_the_hourly_sync_brings_one_back(
+    airflow: Airflow, shop: Shop, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    def deleted() -> list[int]:
+        query = "SELECT order_id FROM public.fact_orders WHERE _sync_deleted ORDER BY order_id"
+        return [row[0] for row in warehouse.execute(query)]
+
+    airflow.run("orders_hourly")
+    before = watermarks(warehouse)
+    source.execute("DELETE FROM public.orders WHERE id IN (7, 8)")
+    run = airflow.run("reconcile_nightly")
+    assert run.state == "success"
+    (report,) = run.results("reconcile_orders")
+    assert report.pop("seconds") > 0
+    assert report == {"compared": ORDERS, "absent": 2, "deleted": 2, "revived": 0}
+    assert deleted() == [7, 8]
+    assert watermarks(warehouse) == before
+
+    source.execute("INSERT INTO public.orders (id, user_id, status) OVERRIDING SYSTEM VALUE VALUES (7, 1, 'back')")
+    assert airflow.run("orders_hourly").counts("orders.load")["updated"] == 1
+    assert deleted() == [8]
+
+
+def test_reconcile_refuses_to_empty_the_warehouse(
+    airflow: Airflow, shop: Shop, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    airflow.run("orders_hourly")
+    source.execute("TRUNCATE public.orders CASCADE")
+    run = airflow.run("reconcile_nightly")
+    assert (run.state, run.tries) == ("failed", 1)
+    columns = warehouse.execute("SELECT * FROM public.fact_orders LIMIT 0").description or []
+    assert "_sync_deleted" not in [column.name for column in columns]
+
+
+def test_reconcile_takes_its_arguments_as_text(
+    airflow: Airflow, shop: Shop, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    airflow.run("users_every_15_minutes")
+    source.execute(
+        "DELETE FROM public.users WHERE id > 55 AND NOT EXISTS (SELECT FROM public.orders WHERE user_id = users.id)"
+    )
+    source.execute("INSERT INTO public.users (email, name) VALUES ('a@example.org', 'A')")
+    warehouse.execute(
+        "INSERT INTO public.users SELECT 900, 'b@example.org', name, created_at, updated_at FROM users LIMIT 1"
+    )
+    conf = {"where": "id <> 3", "destination_where": "id < 1000", "delete": "hard", "max_delete_percent": "50.5"}
+    run = airflow.run("templated_reconcile", table="public.users", destination_table="public.users", **conf)
+    assert run.errors == ()
+    (report,) = run.results("reconcile")
+    assert report["deleted"] == report["absent"] >= 2
+    assert warehouse.execute("SELECT count(*) FROM public.users WHERE id IN (3, 900)").fetchone() == (0,)
+    wrong = airflow.run("templated_reconcile", table="public.users", destination_table="public.users", delete="softly")
+    assert (wrong.state, wrong.tries) == ("failed", 1)
+    assert "'softly'" in wrong.errors[0]

@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from airflow_etl_sync.core.keys import ReconcileRules
 from airflow_etl_sync.core.model import Extraction, LoadRules, Stream, TableName
 from tests.scenarios.world import World
 
@@ -61,6 +62,8 @@ def go(asked: dict[str, Any]) -> Any:
     )
     if asked["step"] == "sync":
         return world.sync(asked["run"])
+    if asked["step"].startswith("reconcile"):
+        return world.reconcile(ReconcileRules(delete=asked["step"].split()[1]), asked["run"])
     if asked["step"] == "extract":
         return world.extract(asked["run"])
     if asked["step"] == "load":

@@ -15,14 +15,19 @@ from typing import Any, Literal
 
 import psycopg
 
+from airflow_etl_sync.core.keys import KeyStream, ReconcileRules
 from airflow_etl_sync.core.model import Counts, Extraction, LoadRules, RunIdentity, Stream, TableName, WindowRules
 from airflow_etl_sync.core.staging import Staging
 from airflow_etl_sync.journey.advance import Advanced, advance
 from airflow_etl_sync.journey.extract import extract
 from airflow_etl_sync.journey.load import load
+from airflow_etl_sync.journey.reconcile import ReconcileReport, reconcile
 from airflow_etl_sync.journey.sync import SyncReport, sync
+from airflow_etl_sync.systems.base import KeySource
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from airflow_etl_sync.systems.postgres.comparison import PostgresKeyDestination
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
+from airflow_etl_sync.systems.postgres.keys import PostgresKeySource
 from airflow_etl_sync.systems.postgres.source import PostgresSource
 from tests.scenarios.forked import fork
 
@@ -97,6 +102,25 @@ class World:
             identity=self._identity(run),
             chunk_rows=self.chunk_rows,
             try_number=try_number,
+        )
+
+    def reconcile(
+        self,
+        rules: ReconcileRules,
+        run: str | None = None,
+        *,
+        keys: KeyStream | None = None,
+        source: KeySource | None = None,
+        block_rows: int = 4,
+    ) -> ReconcileReport:
+        keys = keys or KeyStream(sync_key="t", table=TableName("t"))
+        return reconcile(
+            source or PostgresKeySource(PostgresAccess(self.source_db), keys),
+            PostgresKeyDestination(PostgresAccess(self.warehouse_db), TableName("t")),
+            sync_key=keys.sync_key,
+            rules=rules,
+            identity=self._identity(run),
+            block_rows=block_rows,
         )
 
     def run(self, form: Form = "one_task", run: str | None = None, reader: PostgresSource | None = None) -> Counts:

@@ -22,6 +22,7 @@ OPERATORS = {
     "FailedRecordsOperator",
     "IncrementalExtractOperator",
     "IncrementalSyncOperator",
+    "ReconcileOperator",
     "UpsertLoadOperator",
     "WatermarkAdvanceOperator",
     "WatermarkSetOperator",

@@ -221,6 +221,7 @@ def merged(
     has_identity: bool = False,
     is_partitioned: bool = False,
     synced_at_column: str | None = None,
+    revives: bool = False,
 ) -> str:
     expressions = [(name, SQL(f"staged.{name}")) for name in ("id", "at", "name")]
     rules = LoadRules(conflict=conflict, conflict_field="at", synced_at_column=synced_at_column)
@@ -229,6 +230,7 @@ def merged(
             *(ORDERS, "stage_a", expressions, key, ["at"], rules),
             has_identity=has_identity,
             is_partitioned=is_partitioned,
+            revives=revives,
         )
     )
 
@@ -277,6 +279,27 @@ def test_merge_by_strategy(conflict: ConflictStrategy, words: str) -> None:
 
 def test_merge_of_keys_alone() -> None:
     assert "DO NOTHING" in merged(key=("id", "at", "name"))
+
+
+@pytest.mark.parametrize(
+    ("conflict", "words"),
+    [
+        ("source_wins", 'WHERE "target"."_sync_deleted" IS TRUE\n        OR ROW('),
+        ("latest_wins", 'WHERE "target"."_sync_deleted" IS TRUE\n        OR ("target"."at" IS NULL'),
+        (
+            "dest_wins",
+            '"_sync_deleted" = FALSE\n    WHERE "target"."_sync_deleted" IS TRUE\n',
+        ),
+        ("merge_non_null", '"name" = CASE WHEN "target"."_sync_deleted" IS TRUE THEN "excluded"."name" ELSE coalesce('),
+    ],
+)
+def test_merge_over_a_flagged_row_takes_the_incoming_one_whole(conflict: ConflictStrategy, words: str) -> None:
+    assert words in merged(conflict, revives=True)
+    assert "_sync_deleted" not in merged(conflict)
+
+
+def test_merge_of_keys_alone_takes_the_flag_off() -> None:
+    assert 'DO UPDATE SET\n        "_sync_deleted" = FALSE\n    WHERE' in merged(key=("id", "at", "name"), revives=True)
 
 
 def test_merge_into_identity() -> None:
@@ -388,3 +411,143 @@ def test_merge_of_some_rows() -> None:
         )
     )
     assert 'FROM "etl_sync"."stage_a" AS staged\n        WHERE staged.ctid = ANY' in statement
+
+
+KEYS = Stream(
+    sync_key="a", cursor_field="id", table=ORDERS, primary_key=("id", "B"), columns=("id", "B"), where="id > 5"
+)
+SCOPE = "tenant = '%'"
+
+
+def test_find_present() -> None:
+    assert_text(
+        sql.find_present(KEYS, ["integer", "text[]"]),
+        """
+        WITH found AS (
+            SELECT "source"."id", "source"."B"
+            FROM "shop"."orders" AS source
+            WHERE (
+        id > 5
+        )
+            AND "source"."id" = ANY(CAST(CAST($1 AS text[]) AS integer[]))
+        )
+        SELECT DISTINCT asked.place
+        FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) WITH ORDINALITY AS asked ("key_0", "key_1", place)
+        JOIN found ON found."id" = CAST(asked."key_0" AS integer) AND found."B" = CAST(asked."key_1" AS text[])
+        """,
+    )
+
+
+def test_count_compared() -> None:
+    assert_text(
+        sql.count_compared(ORDERS, ["id"], SCOPE, live_only=True),
+        """
+        SELECT count(*)
+        FROM "shop"."orders" AS target
+        WHERE (
+        tenant = '%'
+        )
+            AND target."id" IS NOT NULL
+            AND "target"."_sync_deleted" IS NOT TRUE
+        """,
+    )
+
+
+def test_create_suspects() -> None:
+    statement = sql.create_suspects(
+        ORDERS, "stage_a", "stage_b", [("id", SQL("staged.id"))], None, live_only=True, has_flag=True
+    )
+    assert_text(
+        statement,
+        """
+        CREATE UNLOGGED TABLE "etl_sync"."stage_b" WITH (autovacuum_enabled = false) AS
+        SELECT row_number() OVER (ORDER BY "key_0") AS place, suspect.*
+        FROM (
+        SELECT target."id" AS "key_0", FALSE AS is_present
+        FROM "shop"."orders" AS target
+        WHERE target."id" IS NOT NULL
+            AND "target"."_sync_deleted" IS NOT TRUE
+            AND NOT EXISTS (
+                SELECT FROM "etl_sync"."stage_a" AS staged
+                WHERE staged.id = target."id"
+            )
+        UNION ALL
+        SELECT target."id" AS "key_0", TRUE AS is_present
+        FROM "shop"."orders" AS target
+        WHERE target."id" IS NOT NULL
+            AND "target"."_sync_deleted" IS TRUE
+            AND EXISTS (
+                SELECT FROM "etl_sync"."stage_a" AS staged
+                WHERE staged.id = target."id"
+            )
+        ) AS suspect
+        """,
+    )
+
+
+def test_create_suspects_without_a_flag() -> None:
+    statement = text(sql.create_suspects(ORDERS, "a", "b", [("id", SQL("x"))], None, live_only=False, has_flag=False))
+    assert "UNION" not in statement
+    assert "_sync_deleted" not in statement
+
+
+def test_suspects() -> None:
+    assert text(sql.analyze_staging("b")) == 'ANALYZE "etl_sync"."b"'
+    assert text(sql.index_suspects("b")) == 'ALTER TABLE "etl_sync"."b" ADD PRIMARY KEY (place)'
+    assert_text(
+        sql.count_suspects("b"),
+        """
+        SELECT count(*) FILTER (WHERE NOT is_present), count(*) FILTER (WHERE is_present)
+        FROM "etl_sync"."b"
+        """,
+    )
+    assert_text(
+        sql.read_suspects("b", ["integer"]),
+        """
+        SELECT place, is_present, CAST(CAST("key_0" AS integer) AS text)
+        FROM "etl_sync"."b"
+        WHERE place BETWEEN %(first)s AND %(last)s
+        ORDER BY place
+        """,
+    )
+
+
+def test_lock_and_flag() -> None:
+    assert text(sql.lock_writers_out(ORDERS)) == 'LOCK TABLE "shop"."orders" IN SHARE ROW EXCLUSIVE MODE'
+    assert text(sql.add_flag(ORDERS)) == (
+        'ALTER TABLE "shop"."orders" ADD COLUMN IF NOT EXISTS "_sync_deleted" boolean NOT NULL DEFAULT FALSE'
+    )
+
+
+def test_delete_suspects() -> None:
+    assert_text(
+        sql.delete_suspects(ORDERS, "b", ["id"], SCOPE),
+        """
+        DELETE FROM "shop"."orders" AS target
+        WHERE (
+        tenant = '%'
+        )
+            AND target."id" IS NOT NULL
+            AND EXISTS (
+                SELECT FROM "etl_sync"."b" AS suspect
+                WHERE suspect.place = ANY($1) AND suspect."key_0" = target."id"
+            )
+        """,
+    )
+
+
+@pytest.mark.parametrize(("flag", "was"), [(True, "NOT TRUE"), (False, "TRUE")])
+def test_flag_suspects(flag: bool, was: str) -> None:
+    assert_text(
+        sql.flag_suspects(ORDERS, "b", ["id"], None, "synced", flag=flag),
+        f"""
+        UPDATE "shop"."orders" AS target
+        SET "_sync_deleted" = {str(flag).upper()}, "synced" = now()
+        WHERE target."id" IS NOT NULL
+            AND "target"."_sync_deleted" IS {was}
+            AND EXISTS (
+                SELECT FROM "etl_sync"."b" AS suspect
+                WHERE suspect.place = ANY($1) AND suspect."key_0" = target."id"
+            )
+        """,
+    )

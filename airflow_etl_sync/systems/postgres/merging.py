@@ -122,6 +122,7 @@ class Merging:
             has_identity=any(columns[field.name].is_always_identity for field in written),
             is_partitioned=self.target.is_partitioned,
             within=within,
+            revives=self.target.can_flag(self.rows.staged),
         )
 
     def _expression(self, field: pa.Field) -> Composed:

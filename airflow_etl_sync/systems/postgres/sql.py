@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
+from airflow_etl_sync.core.keys import SOFT_DELETED
 from airflow_etl_sync.core.model import CursorType, LoadRules, Stream, TableName
 from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.systems.postgres.types import StreamColumn
@@ -619,6 +620,7 @@ def merge(
     has_identity: bool,
     is_partitioned: bool,
     within: Composable | None = None,
+    revives: bool = False,
 ) -> Composed:
     """Merge the staged rows into the target, and count the rows inserted and updated.
 
@@ -627,6 +629,7 @@ def merge(
     single COPY).
 
     :param within: a condition that takes only some of the staged rows
+    :param revives: whether the target can flag rows as deleted: over such a row any incoming row wins, whole
     """
     names = [name for name, _ in expressions]
     managed = [rules.synced_at_column] if rules.synced_at_column else []
@@ -658,7 +661,7 @@ def merge(
         written=_names([*names, *managed]),
         values=SQL(", ").join([*(Identifier("source", name) for name in names), *(SQL("now()") for _ in managed)]),
         overriding=SQL("OVERRIDING SYSTEM VALUE\n    ") if has_identity else SQL(""),
-        resolution=_resolution(names, key, rules),
+        resolution=_resolution(names, key, rules, revives=revives),
         returned=_key_of_target(key) if is_partitioned else SQL("xmax = 0 AS is_new"),
         counts=_counts_by_key(table, key) if is_partitioned else _COUNTS,
     )
@@ -695,32 +698,44 @@ def _key_of_target(key: Sequence[str]) -> Composed:
     return SQL(", ").join(Identifier("target", name) for name in key)
 
 
-def _resolution(names: Sequence[str], key: Sequence[str], rules: LoadRules) -> Composable:
+def _resolution(names: Sequence[str], key: Sequence[str], rules: LoadRules, *, revives: bool) -> Composable:
     """What happens to a row that is there already."""
     others = [name for name in names if name not in key]
-    if rules.conflict == "dest_wins" or not others:
+    stays = rules.conflict == "dest_wins" or not others
+    if stays and not revives:
         return SQL("DO NOTHING")
-    new = {name: _new_value(name, rules) for name in others}
+    new = {name: _new_value(name, rules, revives=revives) for name in others}
     changes = [SQL("{} = {}").format(Identifier(name), value) for name, value in new.items()]
     if rules.synced_at_column:
         changes.append(SQL("{} = now()").format(Identifier(rules.synced_at_column)))
-    conditions = [
-        SQL("ROW({})::record *<> ROW({})::record").format(
-            SQL(", ").join(new.values()), SQL(", ").join(Identifier("target", name) for name in others)
-        )
-    ]
-    if rules.conflict == "latest_wins" and rules.conflict_field:
-        conditions.insert(0, _is_as_new(rules.conflict_field))
-    return SQL("DO UPDATE SET\n        {}\n    WHERE {}").format(
-        SQL(",\n        ").join(changes), SQL("\n        AND ").join(conditions)
+    if revives:
+        changes.append(SQL("{} = FALSE").format(Identifier(SOFT_DELETED)))
+    condition = _is_flagged() if stays else _is_to_change(new, rules)
+    if revives and not stays:
+        condition = SQL("{}\n        OR {}").format(_is_flagged(), condition)
+    return SQL("DO UPDATE SET\n        {}\n    WHERE {}").format(SQL(",\n        ").join(changes), condition)
+
+
+def _is_to_change(new: dict[str, Composable], rules: LoadRules) -> Composable:
+    """Whether a row that is there already differs from the incoming one, which may overwrite it."""
+    differs = SQL("ROW({})::record *<> ROW({})::record").format(
+        SQL(", ").join(new.values()), SQL(", ").join(Identifier("target", name) for name in new)
     )
+    if rules.conflict == "latest_wins" and rules.conflict_field:
+        return SQL("{}\n        AND {}").format(_is_as_new(rules.conflict_field), differs)
+    return differs
 
 
-def _new_value(name: str, rules: LoadRules) -> Composable:
+def _is_flagged() -> Composed:
+    return SQL("{} IS TRUE").format(Identifier("target", SOFT_DELETED))
+
+
+def _new_value(name: str, rules: LoadRules, *, revives: bool) -> Composable:
     incoming = Identifier("excluded", name)
     if rules.conflict != "merge_non_null":
         return incoming
-    return SQL("coalesce({}, {})").format(incoming, Identifier("target", name))
+    kept = SQL("coalesce({}, {})").format(incoming, Identifier("target", name))
+    return SQL("CASE WHEN {} THEN {} ELSE {} END").format(_is_flagged(), incoming, kept) if revives else kept
 
 
 def _is_as_new(field: str) -> Composed:
@@ -728,3 +743,186 @@ def _is_as_new(field: str) -> Composed:
     return SQL("({target} IS NULL OR {incoming} >= {target})").format(
         target=Identifier("target", field), incoming=Identifier("excluded", field)
     )
+
+
+# -- reconciling ------------------------------------------------------------------------------------------
+
+PLAIN_TYPES = SQL("""
+SELECT format_type(to_regtype(given.type), -1)
+FROM unnest(%(types)s::text[]) WITH ORDINALITY AS given (type, place)
+ORDER BY given.place
+""")
+"""Types without length or precision, which an explicit cast would cut or round to; NULL where there is none."""
+
+LIMIT_WAITS = SQL("""
+SELECT
+    set_config('lock_timeout', %(lock)s, true),
+    set_config('idle_in_transaction_session_timeout', %(idle)s, true)
+""")
+
+PIN_SETTING = SQL("SELECT set_config(%(name)s, %(value)s, true)")
+
+LIMIT_TIME = SQL("SELECT set_config('statement_timeout', %(time)s, true)")
+
+REPEATABLE_READ = SQL("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+
+def find_present(stream: Stream, types: Sequence[str]) -> Composed:
+    """Which of the given keys the stream has: their places, from 1. Column by column they are $1, $2 and so on.
+
+    The condition on single columns says nothing new: it is what the database can push into the author's query.
+
+    :param types: of the key's columns, without length or precision
+    """
+    key = stream.primary_key
+    narrow = [
+        SQL("{} = ANY(CAST(CAST({} AS text[]) AS {}[]))").format(_source(name), SQL(f"${place}"), SQL(type_))
+        for place, (name, type_) in enumerate(zip(key, types, strict=True), start=1)
+        if not type_.endswith("]")
+    ]
+    asked = [Identifier(f"key_{place}") for place in range(len(key))]
+    same = [
+        SQL("found.{} = CAST(asked.{} AS {})").format(Identifier(name), text, SQL(type_))
+        for name, text, type_ in zip(key, asked, types, strict=True)
+    ]
+    return SQL("""WITH found AS (
+    SELECT {key}
+    FROM {relation}
+    WHERE {conditions}
+)
+SELECT DISTINCT asked.place
+FROM unnest({arrays}) WITH ORDINALITY AS asked ({asked}, place)
+JOIN found ON {same}""").format(
+        key=SQL(", ").join(_source(name) for name in key),
+        relation=_relation(stream),
+        conditions=_all_of([*_author_condition(stream), *narrow]),
+        arrays=SQL(", ").join(SQL(f"CAST(${place} AS text[])") for place in range(1, len(key) + 1)),
+        asked=SQL(", ").join(asked),
+        same=SQL(" AND ").join(same),
+    )
+
+
+def analyze_staging(name: str) -> Composed:
+    """Count what the planner wants to know: nothing else does for a table without autovacuum."""
+    return SQL("ANALYZE {}").format(Identifier(STATE_SCHEMA, name))
+
+
+def count_compared(table: TableName, key: Sequence[str], scope: str | None, *, live_only: bool) -> Composed:
+    """How many rows of the target are compared."""
+    return SQL("SELECT count(*)\nFROM {} AS target\nWHERE {}").format(
+        identifier(table), _all_of(_compared(key, scope, live_only=live_only))
+    )
+
+
+def create_suspects(
+    table: TableName,
+    staging: str,
+    suspects: str,
+    key: Sequence[tuple[str, Composable]],
+    scope: str | None,
+    *,
+    live_only: bool,
+    has_flag: bool,
+) -> Composed:
+    """Number the rows that are not at the source, and the flagged ones that are, and keep their keys.
+
+    :param key: names, and their staged values in the target's types
+    :param live_only: whether flagged rows that are not at the source are as they should be
+    """
+    names = [name for name, _ in key]
+    kept = [SQL("target.{} AS {}").format(Identifier(name), Identifier(f"key_{n}")) for n, name in enumerate(names)]
+    staged = SQL("EXISTS (\n        SELECT FROM {} AS staged\n        WHERE {}\n    )").format(
+        Identifier(STATE_SCHEMA, staging),
+        SQL(" AND ").join(SQL("{} = target.{}").format(value, Identifier(name)) for name, value in key),
+    )
+    absent = [*_compared(names, scope, live_only=live_only), SQL("NOT {}").format(staged)]
+    returned = [*_compared(names, scope, live_only=False), _is_flagged(), staged]
+    wanted = [(absent, SQL("FALSE")), (returned, SQL("TRUE"))] if has_flag else [(absent, SQL("FALSE"))]
+    return SQL("""CREATE UNLOGGED TABLE {suspects} WITH (autovacuum_enabled = false) AS
+SELECT row_number() OVER (ORDER BY {order}) AS place, suspect.*
+FROM (
+{rows}
+) AS suspect""").format(
+        suspects=Identifier(STATE_SCHEMA, suspects),
+        order=SQL(", ").join(Identifier(f"key_{place}") for place in range(len(key))),
+        rows=SQL("\nUNION ALL\n").join(
+            SQL("SELECT {}, {} AS is_present\nFROM {} AS target\nWHERE {}").format(
+                SQL(", ").join(kept), is_present, identifier(table), _all_of(conditions)
+            )
+            for conditions, is_present in wanted
+        ),
+    )
+
+
+def _compared(key: Sequence[str], scope: str | None, *, live_only: bool) -> list[Composable]:
+    """Rows without a key were not put there by a sync."""
+    conditions: list[Composable] = [SQL("(\n{}\n)").format(SQL(scope))] if scope else []
+    conditions += [SQL("target.{} IS NOT NULL").format(Identifier(name)) for name in key]
+    return [*conditions, SQL("{} IS NOT TRUE").format(Identifier("target", SOFT_DELETED))] if live_only else conditions
+
+
+def index_suspects(suspects: str) -> Composed:
+    """Let a block's rows be found by their numbers."""
+    return SQL("ALTER TABLE {} ADD PRIMARY KEY (place)").format(Identifier(STATE_SCHEMA, suspects))
+
+
+def count_suspects(suspects: str) -> Composed:
+    """How many are not at the source, and how many flagged ones are."""
+    return SQL("SELECT count(*) FILTER (WHERE NOT is_present), count(*) FILTER (WHERE is_present)\nFROM {}").format(
+        Identifier(STATE_SCHEMA, suspects)
+    )
+
+
+def read_suspects(suspects: str, types: Sequence[str]) -> Composed:
+    """A block of keys as text of the types that the source has."""
+    keys = [
+        SQL("CAST(CAST({} AS {}) AS text)").format(Identifier(f"key_{place}"), SQL(type_))
+        for place, type_ in enumerate(types)
+    ]
+    return SQL(
+        "SELECT place, is_present, {}\nFROM {}\nWHERE place BETWEEN %(first)s AND %(last)s\nORDER BY place"
+    ).format(SQL(", ").join(keys), Identifier(STATE_SCHEMA, suspects))
+
+
+def lock_writers_out(table: TableName) -> Composed:
+    """Until the transaction ends nobody else writes to the table; everybody may read it."""
+    return SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(identifier(table))
+
+
+def add_flag(table: TableName) -> Composed:
+    """Add the column that flags rows as deleted."""
+    return SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} boolean NOT NULL DEFAULT FALSE").format(
+        identifier(table), Identifier(SOFT_DELETED)
+    )
+
+
+def delete_suspects(table: TableName, suspects: str, key: Sequence[str], scope: str | None) -> Composed:
+    """Delete the rows of the suspects whose numbers are $1."""
+    return SQL("DELETE FROM {} AS target\nWHERE {}").format(
+        identifier(table), _all_of([*_compared(key, scope, live_only=False), _is_suspect(suspects, key)])
+    )
+
+
+def flag_suspects(
+    table: TableName, suspects: str, key: Sequence[str], scope: str | None, synced_at_column: str | None, *, flag: bool
+) -> Composed:
+    """Flag the rows of the suspects whose numbers are $1 as deleted, or take their flag off."""
+    changes = [SQL("{} = {}").format(Identifier(SOFT_DELETED), SQL("TRUE" if flag else "FALSE"))]
+    if synced_at_column:
+        changes.append(SQL("{} = now()").format(Identifier(synced_at_column)))
+    differs = SQL("{} IS {}").format(Identifier("target", SOFT_DELETED), SQL("NOT TRUE" if flag else "TRUE"))
+    return SQL("UPDATE {} AS target\nSET {}\nWHERE {}").format(
+        identifier(table),
+        SQL(", ").join(changes),
+        _all_of([*_compared(key, scope, live_only=False), differs, _is_suspect(suspects, key)]),
+    )
+
+
+def _is_suspect(suspects: str, key: Sequence[str]) -> Composed:
+    same = [
+        SQL("suspect.{} = target.{}").format(Identifier(f"key_{place}"), Identifier(name))
+        for place, name in enumerate(key)
+    ]
+    return SQL(
+        "EXISTS (\n        SELECT FROM {} AS suspect\n        WHERE suspect.place = ANY($1) AND {}\n    )"
+    ).format(Identifier(STATE_SCHEMA, suspects), SQL(" AND ").join(same))

@@ -88,6 +88,33 @@ def normalised(batch: pa.RecordBatch, columns: tuple[StreamColumn, ...]) -> pa.R
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
+def with_whole_times(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch of :func:`normalised` with every date and timestamp as PostgreSQL's own integer.
+
+    So all batches of a stream have one schema, whichever of them hold values that Arrow cannot tell.
+    """
+    import pyarrow as pa
+
+    arrays, fields = [], []
+    for array, field in zip(batch.columns, batch.schema, strict=True):
+        base = _time_base(field.type)
+        whole = array if base is None else _postgres_integers(array)
+        notes = field.metadata if base is None else {**field.metadata, ENCODING: EPOCH + b":" + base}
+        arrays.append(whole)
+        fields.append(pa.field(field.name, whole.type, metadata=notes))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _time_base(kind: pa.DataType) -> bytes | None:
+    import pyarrow as pa
+
+    if pa.types.is_date32(kind):
+        return b"date"
+    if not pa.types.is_timestamp(kind):
+        return None
+    return b"timestamp" if kind.tz is None else b"timestamptz"
+
+
 def _is_wrapped(array: pa.Array) -> bool:
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.sdk import DAG
 
-from airflow_etl_sync import IncrementalSyncOperator, incremental_sync
+from airflow_etl_sync import IncrementalSyncOperator, ReconcileOperator, incremental_sync
 
 try:
     from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
@@ -45,7 +45,27 @@ ARGUMENTS: dict[str, Any] = {
     "max_error_percent": None,
     "chunk_rows": 100,
 }
-TEMPLATES: dict[str, Any] = {name: "{{ params." + name + " }}" for name in ARGUMENTS}
+RECONCILE_ARGUMENTS: dict[str, Any] = {
+    **{
+        name: ARGUMENTS[name]
+        for name in (
+            "source_conn_id", "destination_conn_id", "sync_key", "destination_table", "table", "sql", "primary_key",
+            "where", "synced_at_column",
+        )
+    },
+    "destination_where": None,
+    "delete": None,
+    "max_delete_percent": None,
+    "add_column": None,
+}  # fmt: skip
+
+
+def as_templates(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Make a template of each argument that takes its value from the run's parameters."""
+    return {name: "{{ params." + name + " }}" for name in arguments}
+
+
+TEMPLATES = as_templates(ARGUMENTS)
 
 
 def note_error(context: Any) -> None:
@@ -70,3 +90,6 @@ with DAG("templated_one_task", schedule=None, params=ARGUMENTS, default_args=DEF
 
 with DAG("own_policy", schedule=None, params=ARGUMENTS, default_args=DEFAULTS | OWN_POLICY):
     IncrementalSyncOperator(task_id="sync", **TEMPLATES)
+
+with DAG("templated_reconcile", schedule=None, params=RECONCILE_ARGUMENTS, default_args=DEFAULTS):
+    ReconcileOperator(task_id="reconcile", **as_templates(RECONCILE_ARGUMENTS))

@@ -1,4 +1,4 @@
-"""Failed records, schema changes and watermark changes; and the columns that a run read."""
+"""Failed records, schema changes and watermark changes; the columns that a run read, the rows that it deleted."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def _moment(name: str, *, nullable: bool = False) -> sa.Column[datetime]:
 
 def upgrade() -> None:
     op.add_column("sync_run", sa.Column("columns", sa.JSON, nullable=False, server_default="{}"), schema=SCHEMA)
+    op.add_column("sync_run", sa.Column("deleted", sa.BigInteger, nullable=False, server_default="0"), schema=SCHEMA)
     op.create_table(
         "failed_record",
         sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
