@@ -114,7 +114,7 @@ class Soak:
 
     def play(self) -> None:
         """:raises SoakError: with all that is needed to find out why"""
-        self._prepare()
+        self.prepare()
         ends = time.monotonic() + self.seconds
         tells = time.monotonic() + 60
         with self.watcher.watching(), self.writers.at_work():
@@ -135,7 +135,7 @@ class Soak:
             flush=True,
         )
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         with psycopg.connect(self.source_db) as source, psycopg.connect(self.warehouse_db) as warehouse:
             for connection in (source, warehouse):
                 connection.execute(soak_table.TYPES)
@@ -164,13 +164,17 @@ class Soak:
             self.runs.world.run(FORMS[self.rounds % 2])
             if self.has_deletes:
                 reconcile(self.runs.world, f"quiet {self.rounds}")
-            with psycopg.connect(self.source_db) as source, psycopg.connect(self.warehouse_db) as warehouse:
-                self._refuse_differences(source, warehouse)
-                for query in (COUNTS_THAT_DO_NOT_ADD_UP, CHUNKS_THAT_DO_NOT_ADD_UP):
-                    wrong = warehouse.execute(query).fetchall()
-                    if wrong:
-                        raise SoakError(f"Counts that do not add up: {wrong}")
+            self.compare()
         self._refuse_failures()
+
+    def compare(self) -> None:
+        """:raises SoakError: where rows differ or counts do not add up"""
+        with psycopg.connect(self.source_db) as source, psycopg.connect(self.warehouse_db) as warehouse:
+            self._refuse_differences(source, warehouse)
+            for query in (COUNTS_THAT_DO_NOT_ADD_UP, CHUNKS_THAT_DO_NOT_ADD_UP):
+                wrong = warehouse.execute(query).fetchall()
+                if wrong:
+                    raise SoakError(f"Counts that do not add up: {wrong}")
 
     def _refuse_differences(self, source: psycopg.Connection, warehouse: psycopg.Connection) -> None:
         found = soak_table.differences(source, warehouse)
