@@ -2,6 +2,8 @@
 PYTHON ?= python3
 ROWS ?= 100000
 PYTEST_ARGS ?=
+MINUTES ?= 30
+SEED ?=
 SHELL := /bin/bash
 
 VENV := .venv
@@ -9,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-system lint format types wheel demo ui clean
+.PHONY: help test test-system soak lint format types wheel demo ui clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +26,9 @@ test: $(STAMP) ## run every test; PYTEST_ARGS="-k name" chooses
 
 test-system: $(STAMP) ## run the integration tests on the system's PostgreSQL 15, where it is installed
 	tests/system_postgres.sh $(BIN)/python -m pytest tests/integration --durations=5 $(PYTEST_ARGS)
+
+soak: $(STAMP) ## for MINUTES, kill syncs beside busy writers and compare every row; SEED= repeats one
+	$(BIN)/python -m tests.scenarios.soak --minutes "$(MINUTES)" --seed "$(SEED)"
 
 lint: $(STAMP) ## check style and format
 	$(BIN)/ruff check .

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -28,9 +30,17 @@ def test_serves_logical_decoding() -> None:
     assert row == ("Shop & co", "logical")
 
 
-def test_leaves_nothing_behind_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", _open_directory(tmp_path))
-    postgres = EmbeddedPostgres()
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory that the server's user can reach when the tests run as root; pytest's own are closed to it."""
+    with tempfile.TemporaryDirectory(prefix="etl-sync-test-") as name:
+        directory = Path(name)
+        directory.chmod(0o711)
+        yield directory
+
+
+def test_leaves_nothing_behind_after_an_error(directory: Path) -> None:
+    postgres = EmbeddedPostgres(parent=directory)
 
     def fail() -> None:
         with postgres:
@@ -41,15 +51,14 @@ def test_leaves_nothing_behind_after_an_error(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ZeroDivisionError):
         fail()
     assert not is_running(pids[0])
-    assert list((tmp_path / "open").iterdir()) == []
+    assert list(directory.iterdir()) == []
 
 
-def test_does_not_outlive_a_killed_maker(tmp_path: Path) -> None:
+def test_does_not_outlive_a_killed_maker(directory: Path) -> None:
     script = (
         "import time; from airflow_etl_sync.demo.postgres import EmbeddedPostgres\n"
         "with EmbeddedPostgres() as postgres: print(postgres.pid, flush=True); time.sleep(60)"
     )
-    directory = Path(_open_directory(tmp_path))
     environment = os.environ | {"TMPDIR": str(directory)}
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment) as maker:
         assert maker.stdout is not None
@@ -102,13 +111,3 @@ def test_runs_from_a_copy_when_the_installation_is_private(monkeypatch: pytest.M
 def test_runs_both_versions(version: int) -> None:
     with EmbeddedPostgres(version=version) as postgres, psycopg.connect(postgres.databases.admin) as connection:
         assert connection.info.server_version // 10_000 == version
-
-
-def _open_directory(tmp_path: Path) -> str:
-    """Return a directory that the server's user can reach when the tests run as root."""
-    directory = tmp_path / "open"
-    directory.mkdir()
-    if os.geteuid() == 0:
-        for folder in [directory, *list(directory.parents)[:3]]:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    return str(directory)

@@ -15,15 +15,18 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal, get_args
 
+from airflow_etl_sync.core.keys import ReconcileRules
 from airflow_etl_sync.core.model import ConflictStrategy, Extraction, LoadRules
 from airflow_etl_sync.errors import EtlSyncError, StateError
 from airflow_etl_sync.journey.load import load
 from tests.scenarios.forked import fork
-from tests.scenarios.world import FORMS, World
+from tests.scenarios.world import World
 
+Form = Literal["chain", "one_task", "reconcile"]
 Fate = Literal["let go", "killed", "stalled"]
 TRIES = 4
 CHUNK_ROWS = (20, 100, 400, 5_000)
+SLEEPS_SECONDS = ((0.2, 1.5), (2.0, 10.0))
 RETRYABLE, REFUSED = ".retryable", ".refused"
 
 
@@ -39,7 +42,7 @@ class Task:
     """
 
     world: World
-    form: str
+    form: Form
     name: str
     folder: Path
 
@@ -53,6 +56,9 @@ class Task:
 
 def take(task: Task, try_number: int) -> None:
     """One try: the whole way in one task, or the rest of the chain from where the last try stopped."""
+    if task.form == "reconcile":
+        reconcile(task.world, task.name)
+        return
     if task.form == "one_task":
         task.world.sync(task.name, try_number=try_number)
         return
@@ -72,6 +78,11 @@ def take(task: Task, try_number: int) -> None:
     for each in loads:
         each.result()
     world.advance(extraction)
+
+
+def reconcile(world: World, name: str) -> None:
+    """Delete what is gone from the source, however much it is."""
+    world.reconcile(ReconcileRules(max_delete_percent=100), name, block_rows=50)
 
 
 def attempt(task: Task, try_number: int) -> None:
@@ -97,13 +108,14 @@ class Tally:
     given_up: int = 0
     refused: int = 0
     at_once: int = 0
+    taken_up: int = 0
     reconciled: int = 0
 
     def __str__(self) -> str:
         return (
             f"{self.runs} runs, {self.done} done, {self.kills} kills, {self.stalls} stalls, "
             f"{self.at_once} two at once, {self.refused} refused for another, {self.given_up} given up, "
-            f"{self.reconciled} reconciled"
+            f"{self.taken_up} of these taken up later, {self.reconciled} reconciled"
         )
 
 
@@ -116,10 +128,14 @@ class Runs:
     seed: int
     conflicts: tuple[ConflictStrategy, ...] = ("source_wins", "latest_wins")
     tally: Tally = field(default_factory=Tally)
+    forms: tuple[Form, ...] = ("chain", "one_task")
     _seconds: float = 0.5
+    _sleepers: list[tuple[Task, int, BaseProcess]] = field(default_factory=list)
+    _left_behind: list[tuple[Task, int]] = field(default_factory=list)
 
     def play(self) -> None:
         """One run, or two at once."""
+        self._judge_sleepers(wait=False)
         if random.Random(f"{self.seed} at once {self.tally.runs}").random() < 0.8:
             self._play_one(self._next(), has_rival=False)
             return
@@ -129,36 +145,58 @@ class Runs:
         for each in played:
             each.result()
 
+    def settle(self) -> None:
+        """Wait for those that stand still, so that nothing is under way."""
+        self._judge_sleepers(wait=True)
+
     def _next(self) -> int:
         self.tally.runs += 1
         return self.tally.runs
 
     def _play_one(self, number: int, *, has_rival: bool) -> None:
         chance = random.Random(f"{self.seed} {number}")
-        task = self._task(number, chance)
         if has_rival:
             time.sleep(chance.choice([0, 0.05, 0.3]))
-        stalled: list[tuple[int, BaseProcess]] = []
-        for try_number in range(1, TRIES + 1):
-            fate = _fate(chance) if try_number < TRIES else "let go"
+        task, first = self._taken_up_again(chance) or (self._new_task(number, chance), 1)
+        is_alone = not has_rival and first == 1 and not self._sleepers
+        for try_number in range(first, first + TRIES):
+            fate = _fate(chance) if try_number < first + TRIES - 1 else "let go"
             process = self._try(task, try_number, fate, chance)
             if process.is_alive():
-                stalled.append((try_number, process))
-            elif not self._is_left(task, try_number, process, is_alone=not has_rival and not stalled):
-                break
+                self._sleepers.append((task, try_number, process))
+                is_alone = False
+            elif not self._is_left(task, try_number, process, is_alone=is_alone):
+                return
             if chance.random() < 0.3:
                 self.tally.given_up += 1
-                break
-        for try_number, process in stalled:
-            process.join()
-            self._is_left(task, try_number, process, is_alone=False)
+                self._left_behind.append((task, try_number + 1))
+                return
 
-    def _task(self, number: int, chance: random.Random) -> Task:
+    def _new_task(self, number: int, chance: random.Random) -> Task:
         folder = self.root / f"run-{number}"
         folder.mkdir(parents=True)
         rules = LoadRules(conflict=chance.choice(self.conflicts))
         world = replace(self.world, load_rules=rules, chunk_rows=chance.choice(CHUNK_ROWS))
-        return Task(world, FORMS[number % 2], f"soak {number}", folder)
+        return Task(world, chance.choice(self.forms), f"soak {number}", folder)
+
+    def _taken_up_again(self, chance: random.Random) -> tuple[Task, int] | None:
+        """Something that was given up some runs ago, as if a person had cleared it."""
+        if chance.random() > 0.1 or not self._left_behind:
+            return None
+        task, try_number = self._left_behind.pop(0)
+        if task.world.load_rules.conflict not in self.conflicts:
+            return None
+        self.tally.taken_up += 1
+        return task, try_number
+
+    def _judge_sleepers(self, *, wait: bool) -> None:
+        for sleeper in list(self._sleepers):
+            task, try_number, process = sleeper
+            if wait:
+                process.join()
+            if process.exitcode is not None:
+                self._sleepers.remove(sleeper)
+                self._is_left(task, try_number, process, is_alone=False)
 
     def _try(self, task: Task, try_number: int, fate: Fate, chance: random.Random) -> BaseProcess:
         """A process that has ended, or one that stands still for a while."""
@@ -177,7 +215,7 @@ class Runs:
             return process
         self.tally.stalls += 1
         _send(process.pid, signal.SIGSTOP)
-        threading.Timer(chance.uniform(0.2, 1.5), _send, [process.pid, signal.SIGCONT]).start()
+        threading.Timer(chance.uniform(*chance.choice(SLEEPS_SECONDS)), _send, [process.pid, signal.SIGCONT]).start()
         return process
 
     def _is_left(self, task: Task, try_number: int, process: BaseProcess, *, is_alone: bool) -> bool:
@@ -187,6 +225,7 @@ class Runs:
         """
         if process.exitcode == 0:
             self.tally.done += 1
+            self.tally.reconciled += task.form == "reconcile"
             return False
         if process.exitcode == -signal.SIGKILL:
             self.tally.kills += 1

@@ -22,6 +22,7 @@ OUR_OWN_FAULT = (
 )
 PAUSES_SECONDS = (0, 0, 0, 0.005, 0.02, 0.1, 0.4)
 HOLDS_SECONDS = (*[0] * 12, 0.05, 0.05, 0.3, 0.3, 1.0, 3.0)
+PREPARED_SECONDS = (0, 0.5, 2.0, 5.0)
 
 
 @dataclass(slots=True)
@@ -140,10 +141,10 @@ class _Writer:
         if end < 0.12:
             self.connection.execute("ROLLBACK")
             return None
-        if end > 0.97 and self._prepares():
+        if end > 0.94 and self._prepares():
             name = f"writer {self.number}"
             self.connection.execute(f"PREPARE TRANSACTION '{name}'")
-            time.sleep(self.chance.choice(HOLDS_SECONDS))
+            time.sleep(self.chance.choice(PREPARED_SECONDS))
             self.connection.execute(f"COMMIT PREPARED '{name}'")
         else:
             self.connection.execute("COMMIT")
