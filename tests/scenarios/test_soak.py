@@ -19,7 +19,7 @@ SECONDS = 30
 def soak(source_db: str, warehouse_db: str, tmp_path: Path) -> Soak:
     seed = int(os.environ.get("ETL_SYNC_SOAK_SEED") or random.SystemRandom().randrange(10**9))
     print(f"ETL_SYNC_SOAK_SEED={seed}")  # noqa: T201 - repeats a failure
-    return Soak(source_db, warehouse_db, tmp_path, seed, SECONDS)
+    return Soak(source_db, warehouse_db, tmp_path, seed, SECONDS, has_deletes=True)
 
 
 @pytest.mark.slow
