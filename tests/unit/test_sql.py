@@ -56,7 +56,7 @@ def test_types_of_stream() -> None:
     assert_text(
         sql.types_of_stream(STREAM, ["id", "a b"]),
         """
-        SELECT ARRAY[pg_typeof("source"."id")::oid, pg_typeof("source"."a b")::oid]::oid[]
+        SELECT ARRAY[pg_typeof("source"."id")::oid, pg_typeof("source"."a b")::oid]::oid[]::text
         FROM (VALUES (1)) AS one
         LEFT JOIN "shop"."orders" AS source ON FALSE
         """,
@@ -551,3 +551,7 @@ def test_flag_suspects(flag: bool, was: str) -> None:
             )
         """,
     )
+
+
+def test_plan() -> None:
+    assert sql.plan("SELECT 1") == "EXPLAIN SELECT 1"

@@ -14,6 +14,7 @@ from airflow_etl_sync.state.watermarks import Watermark
 from airflow_etl_sync.systems.base import OpenedWindow, Position, Shape
 from airflow_etl_sync.systems.postgres import sql
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from airflow_etl_sync.systems.postgres.snapshots import open_snapshot
 from airflow_etl_sync.systems.postgres.types import CURSOR_TYPES, ENCODING, StreamColumn, normalised, position_text
 from airflow_etl_sync.systems.postgres.windows import open_window
 
@@ -28,12 +29,18 @@ _PART = b"etl_sync.part"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Described:
-    """The stream, its columns resolved against the database."""
+    """The stream, its columns resolved against the database.
+
+    :param asked: the query that gives the types of its columns
+    :param oids: what it gave
+    """
 
     columns: tuple[StreamColumn, ...]
     primary_key: tuple[str, ...]
     is_key_unique: bool
     is_cursor_never_null: bool
+    asked: str
+    oids: str
 
     def column(self, name: str) -> StreamColumn:
         return next(column for column in self.columns if column.name == name)
@@ -75,11 +82,11 @@ class PostgresSource:
             connection.cursor() as cursor,
         ):
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
-            cursor.execute(sql.BEGIN_SNAPSHOT)
-            for name, value in _settings(window, after).items():
-                cursor.execute(sql.SET_VALUE, [name, value])
-            for part in _parts_left(self._parts(window), after):
-                cursor.execute(self._statement(part, window, after))
+            parts = {part: self._statement(part, window, after) for part in _parts_left(self._parts(window), after)}
+            settings, described = _settings(window, after), self._described
+            open_snapshot(connection, cursor, settings, list(parts.values()), (described.asked, described.oids))
+            for part, statement in parts.items():
+                cursor.execute(statement)
                 with closing(_record_batches(cursor)) as reader:
                     if part == "all" and after is None:
                         yield self._marked(_empty(reader.schema), part)
@@ -189,7 +196,10 @@ def _describe(connection: psycopg.Connection[Any], stream: Stream) -> _Described
     relation = {"relation": sql.relation_name(stream.table)} if stream.table else None
     if relation and not _scalar(connection, sql.TABLE_EXISTS, relation):
         raise SchemaError(f"The source has no table {str(stream.table)!r}, or this login may not see its schema.")
-    columns = _columns(connection, stream)
+    names, modifiers = _names(connection, stream)
+    asked = sql.types_of_stream(stream, names)
+    oids = _scalar(connection, asked)
+    types = connection.execute(sql.TYPES_OF_COLUMNS, {"oids": oids, "modifiers": modifiers}).fetchall()
     own_key = tuple(row[0] for row in connection.execute(sql.KEY_COLUMNS, relation)) if relation else ()
     key = stream.primary_key or own_key
     if not key:
@@ -197,25 +207,26 @@ def _describe(connection: psycopg.Connection[Any], stream: Stream) -> _Described
             f"{stream.sync_key!r} has no primary key to tell its records apart: set primary_key to columns that do."
         )
     return _Described(
-        columns=columns,
+        columns=tuple(StreamColumn(name, *found) for name, found in zip(names, types, strict=True)),
         primary_key=key,
         is_key_unique=bool(own_key) and set(key) == set(own_key),
         is_cursor_never_null=bool(
             relation and _scalar(connection, sql.IS_NOT_NULL, {**relation, "column": stream.cursor_field})
         ),
+        asked=asked.as_string(None),
+        oids=oids,
     )
 
 
-def _columns(connection: psycopg.Connection[Any], stream: Stream) -> tuple[StreamColumn, ...]:
+def _names(connection: psycopg.Connection[Any], stream: Stream) -> tuple[list[str], list[int]]:
+    """The names of the stream's columns, and their lengths or precisions as PostgreSQL keeps them."""
     result = connection.execute(sql.describe_stream(stream))
     described = result.description or []
     native = result.pgresult
     modifiers = [native.fmod(place) for place in range(len(described))] if native else []
     names = [column.name for column in described]
     _refuse_unknown_columns(stream, names)
-    oids = _scalar(connection, sql.types_of_stream(stream, names))
-    types = connection.execute(sql.TYPES_OF_COLUMNS, {"oids": oids, "modifiers": modifiers}).fetchall()
-    return tuple(StreamColumn(name, *found) for name, found in zip(names, types, strict=True))
+    return names, modifiers
 
 
 def _refuse_unknown_columns(stream: Stream, known: list[str]) -> None:

@@ -51,6 +51,22 @@ def _setting_value(name: str, plain_type: str) -> Composed:
     return SQL("CAST(current_setting({}) AS {})").format(Literal(setting(name)), SQL(plain_type))
 
 
+IS_NOTHING_REWRITTEN = """
+SELECT coalesce(bool_and(pg_class.relfilenode = pg_relation_filenode(pg_class.oid)), true)
+FROM pg_locks
+JOIN pg_class ON pg_class.oid = pg_locks.relation
+WHERE pg_locks.pid = pg_backend_pid()
+    AND pg_locks.locktype = 'relation'
+    AND pg_class.relfilenode <> 0
+"""
+"""The row of pg_class is that of the snapshot, the function tells of now. Tables made since are in no snapshot."""
+
+
+def plan(statement: str) -> str:
+    """Plan a statement, which locks the tables that it reads until the transaction ends."""
+    return SQL("EXPLAIN {}").format(SQL(statement)).as_string(None)
+
+
 # -- describing -------------------------------------------------------------------------------------------
 
 TABLE_EXISTS = SQL("SELECT to_regclass(%(relation)s) IS NOT NULL")
@@ -123,7 +139,7 @@ def describe_stream(stream: Stream) -> Composed:
 def types_of_stream(stream: Stream, names: Sequence[str]) -> Composed:
     """The types of columns as they are declared: the description of a result tells only what a domain rests on."""
     types = SQL(", ").join(SQL("pg_typeof({})::oid").format(_source(name)) for name in names)
-    return SQL("SELECT ARRAY[{}]::oid[]\nFROM (VALUES (1)) AS one\nLEFT JOIN {} ON FALSE").format(
+    return SQL("SELECT ARRAY[{}]::oid[]::text\nFROM (VALUES (1)) AS one\nLEFT JOIN {} ON FALSE").format(
         types, _relation(stream)
     )
 

@@ -1,0 +1,76 @@
+"""A snapshot of the source in which no table looks empty that is not.
+
+A snapshot that is older than a rewrite of a table (ALTER COLUMN TYPE, TRUNCATE) shows that table as empty (see
+`Caveats <https://www.postgresql.org/docs/current/mvcc-caveats.html>`__). A reader may get into this by waiting for the
+rewrite to end, since its snapshot is taken before it waits. So the statements are planned first, which locks their
+tables against rewrites, and then the snapshot is asked whether it knows the tables' files as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_etl_sync.errors import SourceError
+from airflow_etl_sync.faults import sqlstate_of
+from airflow_etl_sync.systems.postgres import sql
+
+if TYPE_CHECKING:
+    from adbc_driver_manager.dbapi import Connection, Cursor
+
+_ATTEMPTS = 5
+_GONE = ("42703", "42P01")  # undefined_column, undefined_table
+_USE_COPY = "adbc.postgresql.use_copy"
+
+
+def open_snapshot(
+    connection: Connection,
+    cursor: Cursor,
+    settings: Mapping[str, str],
+    statements: Sequence[str],
+    described: tuple[str, str],
+) -> None:
+    """Begin a transaction whose one snapshot fits the tables that the statements read.
+
+    :param settings: what is set in it, by name
+    :param statements: what will be read
+    :param described: a query that gives the types of the stream's columns as one text, and what it gave before
+    :raises SourceError: (retryable) where the columns are not those described any more, or tables are rewritten
+        again and again
+    """
+    for _ in range(_ATTEMPTS):
+        cursor.execute(sql.BEGIN_SNAPSHOT)
+        for name, value in settings.items():
+            cursor.execute(sql.SET_VALUE, [name, value])
+        if _fits(cursor, statements, described):
+            return
+        connection.rollback()
+    raise _changed()
+
+
+def _fits(cursor: Cursor, statements: Sequence[str], described: tuple[str, str]) -> bool:
+    """Whether no table of the statements was rewritten after the snapshot; from here on none can be."""
+    cursor.adbc_statement.set_options(**{_USE_COPY: "false"})  # which EXPLAIN is not fit for
+    try:
+        for statement in statements:
+            _value(cursor, sql.plan(statement))
+        query, types = described
+        if _value(cursor, query) != types:
+            raise _changed()
+        return bool(_value(cursor, sql.IS_NOTHING_REWRITTEN))
+    except Exception as error:
+        if sqlstate_of(error) in _GONE:
+            raise _changed() from None
+        raise
+    finally:
+        cursor.adbc_statement.set_options(**{_USE_COPY: "true"})
+
+
+def _value(cursor: Cursor, statement: str) -> Any:
+    cursor.execute(statement)
+    row = cursor.fetchall()[0]
+    return row[0]
+
+
+def _changed() -> SourceError:
+    return SourceError("The stream's tables were changed while the run began: the next try looks at them anew.")
