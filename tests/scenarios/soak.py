@@ -210,7 +210,7 @@ def main() -> int:
         soak = Soak(source, warehouse, root, seed, options.minutes * 60, has_deletes=not options.no_deletes)
         try:
             soak.play()
-        except SoakError as error:
+        except AssertionError as error:
             print(f"{error}\nFAILED with seed {seed} after {soak.runs.tally}", flush=True)
             return 1
     print(f"EQUAL after {soak.rounds} quiet moments, {soak.runs.tally}; seed {seed}", flush=True)
