@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from airflow_etl_sync.core.columns import ColumnTypes
 from airflow_etl_sync.core.failed_record import FailedRecord, Key
@@ -53,9 +54,14 @@ def record(connection: Connection, run: Run, target: str, rules: LoadRules, fail
         }
         same = _is_open(run.sync_key, target) & (failed_record.c.identity == each.identity)
         again = update(failed_record).where(same).values(**values, failures=failed_record.c.failures + 1)
-        if connection.execute(again).rowcount == 0:
-            first = {"sync_key": run.sync_key, "target": target, "identity": each.identity, "key": list(each.key)}
-            connection.execute(insert(failed_record).values(**first, **values, failures=1))
+        if connection.execute(again).rowcount:
+            continue
+        first = {"sync_key": run.sync_key, "target": target, "identity": each.identity, "key": list(each.key)}
+        try:
+            with connection.begin_nested():
+                connection.execute(insert(failed_record).values(**first, **values, failures=1))
+        except IntegrityError:  # another load was first, and has committed
+            connection.execute(again)
     if failed:
         kinds = Counter(each.sqlstate or "no SQLSTATE" for each in failed).most_common()
         what = ", ".join(f"{kind}: {count}" for kind, count in kinds)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 
-from airflow_etl_sync.core.model import Counts, LoadRules
+from airflow_etl_sync.core.model import Counts, LoadRules, WindowRules
 from airflow_etl_sync.errors import DataError
-from tests.scenarios.world import FORMS, Form, World, rows, scalar, watermark
+from tests.scenarios.world import FORMS, Form, World, rows, scalar, transaction, watermark
 
 pytestmark = pytest.mark.scenario("S17")
 
@@ -132,6 +134,35 @@ def test_of_a_key_s_rows_the_newest_that_can_be_loaded_is(
     assert world.run(form) == Counts(inserted=1, skipped=1, errors=1)
     assert warehouse.execute("SELECT n, v FROM t").fetchall() == [(2, "good")]
     assert failed(warehouse) == [("1", "23514", POISON, "3", 1, None)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_of_a_key_s_rows_that_all_fail_the_newest_is_kept(
+    form: Form, world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    source.execute("CREATE TABLE t (id bigint, c timestamptz, n text, v text)")
+    warehouse.execute(TARGET)
+    source.execute("INSERT INTO t VALUES (1, '2024-01-01', 1, %s), (1, '2024-01-02', 2, %s)", [POISON, POISON])
+    world = world.streaming(primary_key=("id",)).but(load_rules=LoadRules(max_errors=2))
+    assert world.run(form) == Counts(errors=2)
+    assert failed(warehouse) == [("1", "23514", POISON, "2", 2, None)]
+
+
+def test_two_runs_that_set_the_same_row_aside_at_once_keep_one_record(
+    world: World, source: psycopg.Connection, warehouse: psycopg.Connection, warehouse_db: str
+) -> None:
+    source.execute("CREATE TABLE t (id bigint PRIMARY KEY, c timestamptz, n text, v text)")
+    source.execute("INSERT INTO t VALUES (1, '2024-01-01', 'none', 'v')")
+    warehouse.execute(TARGET)
+    world = world.but(load_rules=LoadRules(max_errors=1))
+    live, past = world.extract(), world.but(rules=WindowRules(range_start="2023-01-01")).extract()
+    with ThreadPoolExecutor(2) as pool, transaction(warehouse_db, "LOCK TABLE etl_sync.failed_record IN SHARE MODE"):
+        loads = [pool.submit(world.load, extraction) for extraction in (live, past)]
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        while scalar(warehouse, waiting) < 2:
+            time.sleep(0.01)
+    assert [load.result() for load in loads] == [Counts(errors=1)] * 2
+    assert failed(warehouse) == [("1", "22P02", "v", "none", 2, None)]
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -64,9 +64,9 @@ class StagedRows:
         return [self._record(row, why) for row in self.driver.execute(statement)]
 
     def take_out_numbers(self, errors: dict[int, RowError]) -> list[FailedRecord]:
-        """Take rows out by their numbers."""
+        """Take rows out by their numbers, of one key's the newest last."""
         taken: list[FailedRecord] = []
-        for number, why in errors.items():
+        for number, why in sorted(errors.items()):
             taken += self.take_out(sql.is_within(self.staged.name, "number", number, number), why)
         return taken
 
