@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from airflow_etl_sync.core.keys import ReconcileRules, Settled
 from airflow_etl_sync.core.model import RunIdentity, Window
-from airflow_etl_sync.errors import DestinationError, explaining
+from airflow_etl_sync.errors import DestinationError, EtlSyncError, StateError, explaining
 from airflow_etl_sync.state import runs, tables
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import Comparison, ComparisonNumbers, KeyDestination, KeySource
@@ -56,6 +56,7 @@ def reconcile(
     tables.ensure(destination.engine)
     run = _begin(destination, sync_key, identity)
     with (
+        _unless_taken_over(destination, run),
         closing(source.read_keys()) as batches,
         destination.compare(f"stage_{run.extraction_id}_keys", batches, rules) as comparison,
     ):
@@ -76,6 +77,7 @@ def reconcile(
         blocks = _settle_all(source, destination, comparison, run, block_rows)
         settled = sum(blocks, Settled())
     with explaining(DestinationError, "close the run"), destination.engine.begin() as connection:
+        _refuse_taken_over(runs.get(connection, run.extraction_id))
         runs.mark_reconciled(connection, run.extraction_id, numbers.keys)
     seconds = time.monotonic() - began
     log.info(
@@ -103,6 +105,22 @@ def _begin(destination: KeyDestination, sync_key: str, identity: RunIdentity) ->
             host="",
             columns={},
         )
+
+
+@contextmanager
+def _unless_taken_over(destination: KeyDestination, run: Run) -> Iterator[None]:
+    """Tell a failure by its cause where a later try of the task has swept what this one had staged."""
+    try:
+        yield
+    except EtlSyncError:
+        with explaining(DestinationError, "read the state tables"), destination.engine.begin() as connection:
+            _refuse_taken_over(runs.get(connection, run.extraction_id))
+        raise
+
+
+def _refuse_taken_over(run: Run) -> None:
+    if run.status == "abandoned":
+        raise StateError(f"A later try of this task reconciles {run.sync_key!r} now: this one has stopped.")
 
 
 def _settle_all(

@@ -18,7 +18,8 @@ import pytest
 
 from airflow_etl_sync.core.keys import KeyBlock, KeyStream, ReconcileRules, Settled
 from airflow_etl_sync.core.model import ConflictStrategy, LoadRules, TableName
-from airflow_etl_sync.errors import DestinationError, SourceError
+from airflow_etl_sync.errors import DestinationError, SourceError, StateError
+from airflow_etl_sync.journey import reconcile as journey
 from airflow_etl_sync.journey.reconcile import ReconcileReport
 from airflow_etl_sync.systems.postgres import comparison, keys, sql
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
@@ -280,3 +281,21 @@ def test_beside_writers_and_syncs_no_row_is_lost(
     world.sync()
     world.reconcile(EVERYTHING)
     assert rows(warehouse, "id") == rows(source, "id"), f"seed {seed}"
+
+
+def test_a_try_that_stood_still_makes_way_for_the_next(
+    synced: World, source: psycopg.Connection, warehouse: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.execute("DELETE FROM t WHERE id <= 5")
+    settle_all = journey._settle_all
+
+    def settle_late(*arguments: Any) -> Iterator[Settled]:
+        monkeypatch.setattr(journey, "_settle_all", settle_all)
+        assert synced.reconcile(HARD, RUN).settled.deleted == 5
+        return settle_all(*arguments)
+
+    monkeypatch.setattr(journey, "_settle_all", settle_late)
+    with pytest.raises(StateError, match="A later try of this task reconciles 't' now"):
+        synced.reconcile(HARD, RUN)
+    assert [run[0] for run in runs(warehouse)] == ["abandoned", "done"]
+    assert rows(warehouse, "id") == rows(source, "id")
