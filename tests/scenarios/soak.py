@@ -151,6 +151,7 @@ class Soak:
         self.runs.conflicts = ("source_wins", "latest_wins") if is_honest else ("source_wins",)
         with self.writers.held_still():
             self.writers.habits.is_cursor_honest = is_honest
+            self.writers.habits.prepares = chance.random() < 0.4
         for _ in range(chance.randint(5, 30)):
             self._refuse_failures()
             self.runs.play()

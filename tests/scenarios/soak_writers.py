@@ -22,7 +22,7 @@ OUR_OWN_FAULT = (
 )
 PAUSES_SECONDS = (0, 0, 0, 0.005, 0.02, 0.1, 0.4)
 HOLDS_SECONDS = (*[0] * 12, 0.05, 0.05, 0.3, 0.3, 1.0, 3.0)
-PREPARED_SECONDS = (0, 0.5, 2.0, 5.0)
+PREPARED_SECONDS = (0, 2.0, 5.0, 8.0)
 
 
 @dataclass(slots=True)
@@ -32,10 +32,12 @@ class Habits:
     :param has_deletes: whether rows may go for good
     :param is_cursor_honest: whether a record's cursor never goes back, as ``latest_wins`` must be able to rely on.
         ``now()`` alone does not give that: it is the start of a transaction, and an older one may write last
+    :param prepares: whether some transactions are prepared, which holds the watermark where it is, and committed later
     """
 
     has_deletes: bool
     is_cursor_honest: bool = True
+    prepares: bool = False
 
 
 @dataclass(slots=True)
@@ -141,7 +143,7 @@ class _Writer:
         if end < 0.12:
             self.connection.execute("ROLLBACK")
             return None
-        if end > 0.94 and self._prepares():
+        if end > 0.9 and self.writers.habits.prepares and self._prepares():
             name = f"writer {self.number}"
             self.connection.execute(f"PREPARE TRANSACTION '{name}'")
             time.sleep(self.chance.choice(PREPARED_SECONDS))
