@@ -13,7 +13,7 @@ from airflow_etl_sync.errors import ConfigurationError
 ConflictStrategy = Literal["source_wins", "dest_wins", "latest_wins", "merge_non_null"]
 OnCursorNull = Literal["include", "exclude", "raise"]
 SchemaContract = Literal["evolve", "freeze", "discard_column", "discard_row"]
-CursorType = Literal["timestamptz", "timestamp", "date", "integer", "numeric", "text"]
+CursorType = Literal["timestamptz", "timestamp", "date", "integer", "numeric", "text", "xid"]
 Kind = Literal["incremental", "full_refresh", "backfill", "replay", "reconcile"]
 
 _LONGEST_SYNC_KEY = 250
@@ -85,7 +85,8 @@ class Stream:
     """What is read, and by which names it is recognised.
 
     :param sync_key: the unique name of the sync
-    :param cursor_field: the column that grows when a record changes
+    :param cursor_field: the column that grows when a record changes; or ``xmin``, PostgreSQL's own note of the
+        transaction that wrote a row, for tables that have no such column
     :param table: the table to read; exactly one of ``table`` and ``sql`` is given
     :param sql: the query to read
     :param primary_key: the columns that name a record; empty takes the table's own key

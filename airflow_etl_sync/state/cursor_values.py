@@ -37,6 +37,7 @@ _TYPES: dict[CursorType, TypeEngine[Any]] = {
     "integer": BigInteger(),
     "numeric": Numeric(),
     "text": Text(),
+    "xid": BigInteger(),
 }
 _SETTINGS = {"TimeZone": "UTC", "DateStyle": "ISO, YMD"}
 _NOT_FINITE = ("infinity", "-infinity", "nan")

@@ -66,7 +66,8 @@ class PostgresSource:
         )
 
     def open_window(self, watermark: Watermark, rules: WindowRules) -> OpenedWindow:
-        cursor = self._described.column(self._stream.cursor_field)
+        described = self._described
+        cursor = None if self._is_by_xmin else described.column(self._stream.cursor_field)
         with (
             explaining(SourceError, f"open the window of {self._stream.sync_key!r}"),
             closing(self._access.connect()) as connection,
@@ -113,7 +114,13 @@ class PostgresSource:
             return _describe(connection, self._stream)
 
     @property
+    def _is_by_xmin(self) -> bool:
+        return self._stream.cursor_field == sql.XMIN
+
+    @property
     def _cursor_type(self) -> CursorType:
+        if self._is_by_xmin:
+            return "xid"
         cursor = self._described.column(self._stream.cursor_field)
         if cursor.base_type not in CURSOR_TYPES:
             raise ConfigurationError(
@@ -133,6 +140,8 @@ class PostgresSource:
         """The statements that a window is read by, in order, all in one snapshot."""
         if window.low is None and window.below is None:
             return ["all"]
+        if self._is_by_xmin:
+            return ["transactions"]
         is_complete = window.below is not None or self._described.is_cursor_never_null
         return ["window"] if is_complete or self._stream.on_cursor_null != "include" else ["nulls", "window"]
 
@@ -153,6 +162,8 @@ class PostgresSource:
         if part == "all":
             order = [column.name for column in self._order(part)]
             return sql.read_by_key(self._stream, described.columns, order, behind)
+        if part == "transactions":
+            return sql.read_transactions(self._stream, described.columns, key, behind)
         if part == "nulls":
             return sql.read_null_cursors(self._stream, described.columns, key, behind)
         bounds = [name for name in ("low", "below") if getattr(window, name) is not None]
@@ -196,6 +207,8 @@ def _describe(connection: psycopg.Connection[Any], stream: Stream) -> _Described
     relation = {"relation": sql.relation_name(stream.table)} if stream.table else None
     if relation and not _scalar(connection, sql.TABLE_EXISTS, relation):
         raise SchemaError(f"The source has no table {str(stream.table)!r}, or this login may not see its schema.")
+    if stream.cursor_field == sql.XMIN:
+        _refuse_without_xmin(connection, stream)
     names, modifiers = _names(connection, stream)
     asked = sql.types_of_stream(stream, names)
     oids = _scalar(connection, asked)
@@ -206,16 +219,30 @@ def _describe(connection: psycopg.Connection[Any], stream: Stream) -> _Described
         raise ConfigurationError(
             f"{stream.sync_key!r} has no primary key to tell its records apart: set primary_key to columns that do."
         )
+    is_key_unique = bool(own_key) and set(key) == set(own_key)
+    if stream.cursor_field == sql.XMIN and not is_key_unique:
+        raise ConfigurationError(
+            f"cursor_field xmin tells records of {stream.sync_key!r} by the table's own key: leave primary_key out."
+        )
     return _Described(
         columns=tuple(StreamColumn(name, *found) for name, found in zip(names, types, strict=True)),
         primary_key=key,
-        is_key_unique=bool(own_key) and set(key) == set(own_key),
+        is_key_unique=is_key_unique,
         is_cursor_never_null=bool(
             relation and _scalar(connection, sql.IS_NOT_NULL, {**relation, "column": stream.cursor_field})
         ),
         asked=asked.as_string(None),
         oids=oids,
     )
+
+
+def _refuse_without_xmin(connection: psycopg.Connection[Any], stream: Stream) -> None:
+    relation = {"relation": sql.relation_name(stream.table)} if stream.table else {"relation": None}
+    kind = _scalar(connection, sql.KIND_OF_RELATION, relation)
+    if kind not in ("r", "p", b"r", b"p"):
+        raise ConfigurationError(
+            f"cursor_field xmin goes with tables only, and {stream.sync_key!r} reads something else: name a column."
+        )
 
 
 def _names(connection: psycopg.Connection[Any], stream: Stream) -> tuple[list[str], list[int]]:
@@ -230,7 +257,8 @@ def _names(connection: psycopg.Connection[Any], stream: Stream) -> tuple[list[st
 
 
 def _refuse_unknown_columns(stream: Stream, known: list[str]) -> None:
-    missing = [name for name in dict.fromkeys((stream.cursor_field, *stream.primary_key)) if name not in known]
+    needed = dict.fromkeys((stream.cursor_field, *stream.primary_key))
+    missing = [name for name in needed if name not in known and name != sql.XMIN]
     if missing:
         raise SchemaError(
             f"{stream.sync_key!r} has no column {missing[0]!r} to use as cursor or key; it has {', '.join(known)}."
