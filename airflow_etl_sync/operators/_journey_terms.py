@@ -171,10 +171,6 @@ def identity_of(context: Context) -> RunIdentity:
 
 
 def _query(sql: str | None) -> str | None:
-    """Take the query without a closing semicolon: it becomes part of a larger one."""
-    if sql is None:
-        return None
-    query = sql.rstrip().rstrip(";").rstrip()
-    if not query:
+    if sql is not None and not sql.strip("; \t\r\n"):
         raise ConfigurationError("sql is empty: give the query to read.")
-    return query
+    return sql

@@ -45,7 +45,6 @@ def test_describe_stream() -> None:
         SELECT "source"."b", "source"."at", "source"."id"
         FROM (
         SELECT 1 -- one;
-
         ) AS source
         WHERE FALSE
         """,
@@ -126,6 +125,33 @@ def test_read_window() -> None:
         ORDER BY "source"."at", "source"."id"
         """,
     )
+
+
+PLACED = Stream(
+    sync_key="a",
+    cursor_field="at",
+    sql="SELECT id, at FROM o WHERE :window(o.at) OR :window(u.at)",
+    primary_key=("id",),
+)
+
+
+@pytest.mark.parametrize(
+    ("statement", "condition"),
+    [
+        (
+            sql.read_window(PLACED, COLUMNS[:1], ["id"], "date", ["low"], None),
+            "(o.at >= CAST(current_setting('etl_sync.low') AS date))",
+        ),
+        (sql.read_null_cursors(PLACED, COLUMNS[:1], ["id"], None), "(o.at IS NULL)"),
+        (sql.read_by_key(PLACED, COLUMNS[:1], ["id"], None), "TRUE"),
+        (sql.describe_stream(PLACED), "TRUE"),
+    ],
+    ids=["window", "nulls", "all", "describe"],
+)
+def test_the_window_goes_where_the_query_places_it(statement: Composable | str, condition: str) -> None:
+    again = condition.replace("o.at", "u.at")
+    assert f"SELECT id, at FROM o WHERE {condition} OR {again}\n) AS source" in text(statement)
+    assert '"source"."at" >=' not in text(statement)
 
 
 def test_read_null_cursors_after_a_position() -> None:

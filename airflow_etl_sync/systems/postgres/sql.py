@@ -7,13 +7,14 @@ What the author of a DAG writes as ``sql`` or ``where`` is taken as SQL, and not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from airflow_etl_sync.core.keys import SOFT_DELETED
 from airflow_etl_sync.core.model import CursorType, LoadRules, Stream, TableName
 from airflow_etl_sync.errors import ConfigurationError
+from airflow_etl_sync.systems.postgres.placement import is_placed, place, without_end
 from airflow_etl_sync.systems.postgres.types import StreamColumn
 
 STATE_SCHEMA = "etl_sync"
@@ -154,11 +155,15 @@ def _author_columns(stream: Stream) -> Composable:
     return SQL(", ").join(_source(name) for name in wanted)
 
 
-def _relation(stream: Stream) -> Composed:
+def _relation(stream: Stream, condition: Callable[[Composable], Composable] | None = None) -> Composed:
+    """What is read. The author's query may say where a condition on the cursor goes; by default all rows meet it."""
     if stream.table is not None:
         return SQL("{} AS source").format(identifier(stream.table))
-    query = (stream.sql or "").strip().rstrip(";")
-    return SQL("(\n{}\n) AS source").format(SQL(query))
+
+    def placed(expression: str) -> str:
+        return "TRUE" if condition is None else condition(SQL(expression)).as_string(None)
+
+    return SQL("(\n{}\n) AS source").format(SQL(place(without_end(stream.sql or ""), placed)))
 
 
 def _source(name: str) -> Identifier:
@@ -301,16 +306,24 @@ def read_window(
     bounds: Sequence[str],
     after: Composable | None,
 ) -> str:
-    """The window's rows, in the order of the cursor; ``bounds`` names those of low and below that are set."""
-    conditions = _author_condition(stream)
-    for bound in bounds:
-        comparison = SQL(">=") if bound == "low" else SQL("<")
-        conditions.append(
-            SQL("{} {} {}").format(_source(stream.cursor_field), comparison, _setting_value(bound, cursor_type))
-        )
-    if not bounds:
-        conditions.append(SQL("{} IS NOT NULL").format(_source(stream.cursor_field)))
-    return _read(stream, columns, conditions, [stream.cursor_field, *key], after)
+    """The window's rows, in the order of the cursor; ``bounds`` names those of low and below that are set.
+
+    Where the author's query places the window, it stands there and not around the query.
+    """
+
+    def comparisons(expression: Composable) -> list[Composable]:
+        return [
+            SQL("{} {} {}").format(expression, SQL(sign), _setting_value(bound, cursor_type))
+            for bound, sign in (("low", ">="), ("below", "<"))
+            if bound in bounds
+        ]
+
+    def is_within(expression: Composable) -> Composable:
+        return SQL("({})").format(_all_of(comparisons(expression)))
+
+    around = [] if is_placed(stream.sql or "") else comparisons(_source(stream.cursor_field))
+    conditions = [*_author_condition(stream), *around]
+    return _read(stream, columns, conditions, [stream.cursor_field, *key], after, is_within)
 
 
 def read_transactions(
@@ -326,7 +339,11 @@ def read_null_cursors(
     stream: Stream, columns: Sequence[StreamColumn], key: Sequence[str], after: Composable | None
 ) -> str:
     """The rows without a cursor value, which no window holds."""
-    return _read(stream, columns, [*_author_condition(stream), _is_null(stream.cursor_field)], key, after)
+
+    def is_null(expression: Composable) -> Composable:
+        return SQL("({} IS NULL)").format(expression)
+
+    return _read(stream, columns, [*_author_condition(stream), _is_null(stream.cursor_field)], key, after, is_null)
 
 
 def rows_after(order: Sequence[StreamColumn], *, is_key_unique: bool) -> Composed:
@@ -348,12 +365,13 @@ def _read(
     conditions: list[Composable],
     order: Sequence[str],
     after: Composable | None,
+    placed: Callable[[Composable], Composable] | None = None,
 ) -> str:
     return (
         SQL("SELECT {}\nFROM {}\nWHERE {}\nORDER BY {}")
         .format(
             SQL(", ").join(_selected(column) for column in columns),
-            _relation(stream),
+            _relation(stream, placed),
             _all_of(conditions if after is None else [*conditions, after]),
             SQL(", ").join(_source(name) for name in dict.fromkeys(order)),
         )
