@@ -121,8 +121,8 @@ def test_the_cap_of_a_naive_cursor_goes_back_before_the_repeated_hour(
 ) -> None:
     source.execute("SELECT set_config('TimeZone', %s, false)", [zone])
     values = {"low": None, "clock": clock, "oldest": None, "margin": "0", "lag": "0"}
-    assert source.execute(sql.CAP_TIMESTAMP, values).fetchone() == (smallest,)
-    assert source.execute(sql.cap_date(), values).fetchone() == (smallest[:10],)
+    assert source.execute(sql.window.CAP_TIMESTAMP, values).fetchone() == (smallest,)
+    assert source.execute(sql.window.cap_date(), values).fetchone() == (smallest[:10],)
 
 
 @pytest.mark.scenario("S07")
@@ -135,7 +135,7 @@ def test_no_later_instant_has_a_local_time_below_the_cap(source: psycopg.Connect
     """).fetchall()
     for clock, smallest in minutes:
         values = {"low": None, "clock": clock, "oldest": None, "margin": "0", "lag": "0"}
-        (cap,) = source.execute(sql.CAP_TIMESTAMP, values).fetchone() or ("",)
+        (cap,) = source.execute(sql.window.CAP_TIMESTAMP, values).fetchone() or ("",)
         assert cap <= smallest
 
 
@@ -148,7 +148,7 @@ def test_a_row_of_the_second_repeated_hour_is_read_after_a_watermark_of_the_firs
     fill(source, "timestamp", ["2024-10-27 02:58:00"])
     world.run()
     values = {"low": None, "clock": "2024-10-27 00:59:00+00", "oldest": None, "margin": "0", "lag": "0"}
-    (cap,) = source.execute(sql.CAP_TIMESTAMP, values).fetchone() or ("",)
+    (cap,) = source.execute(sql.window.CAP_TIMESTAMP, values).fetchone() or ("",)
     warehouse.execute("UPDATE etl_sync.watermark SET cursor_value = %s", [cap])
     source.execute("INSERT INTO t VALUES (2, timestamptz '2024-10-27 01:01:00+00' AT TIME ZONE 'Europe/Berlin')")
     assert world.run() == Counts(inserted=1, skipped=1)

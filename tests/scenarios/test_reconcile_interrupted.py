@@ -202,7 +202,7 @@ def test_lost_staging_deletes_nothing(
     synced: World, source: psycopg.Connection, warehouse: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A crash of the server empties unlogged tables: every row would look gone."""
-    real = sql.analyze_staging
+    real = sql.reconciling.analyze_staging
 
     def emptied(name: str) -> Any:
         warehouse.execute(f"TRUNCATE etl_sync.{name}")

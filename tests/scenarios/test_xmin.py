@@ -136,7 +136,7 @@ def test_a_young_row_s_transaction_is_told_exactly_around_the_wrap(
     asking: psycopg.Connection, following: int, age: int
 ) -> None:
     xid = max(following - age, 3)
-    expression = sql.whole_xid(Literal(following), Literal(str(xid % WHOLE)))
+    expression = sql.window.whole_xid(Literal(following), Literal(str(xid % WHOLE)))
     assert answer(asking, expression) == xid
 
 
@@ -145,7 +145,7 @@ def test_a_young_row_s_transaction_is_told_exactly_around_the_wrap(
 @pytest.mark.scenario("S21")
 def test_no_row_s_transaction_is_put_where_none_has_been(asking: psycopg.Connection, following: int, raw: int) -> None:
     """A frozen row may be read again, since it may be put too high: but never above the next transaction."""
-    found = answer(asking, sql.whole_xid(Literal(following), Literal(str(raw))))
+    found = answer(asking, sql.window.whole_xid(Literal(following), Literal(str(raw))))
     assert following - WHOLE < found <= following or following < WHOLE
 
 

@@ -30,17 +30,17 @@ def assert_text(statement: Composable | str, expected: str) -> None:
 
 
 def test_relation_name_is_quoted() -> None:
-    assert sql.relation_name(TableName('a"b.c', "S")) == '"S"."a""b.c"'
-    assert sql.relation_name(TableName("t")) == '"t"'
+    assert sql.names.relation_name(TableName('a"b.c', "S")) == '"S"."a""b.c"'
+    assert sql.names.relation_name(TableName("t")) == '"t"'
 
 
 def test_describe_stream() -> None:
-    assert_text(sql.describe_stream(STREAM), 'SELECT source.*\nFROM "shop"."orders" AS source\nWHERE FALSE')
+    assert_text(sql.streams.describe_stream(STREAM), 'SELECT source.*\nFROM "shop"."orders" AS source\nWHERE FALSE')
     chosen = Stream(
         sync_key="a", cursor_field="at", sql=" SELECT 1 -- one;\n; ", columns=("b", "at"), primary_key=("id",)
     )
     assert_text(
-        sql.describe_stream(chosen),
+        sql.streams.describe_stream(chosen),
         """
         SELECT "source"."b", "source"."at", "source"."id"
         FROM (
@@ -53,7 +53,7 @@ def test_describe_stream() -> None:
 
 def test_types_of_stream() -> None:
     assert_text(
-        sql.types_of_stream(STREAM, ["id", "a b"]),
+        sql.streams.types_of_stream(STREAM, ["id", "a b"]),
         """
         SELECT ARRAY[pg_typeof("source"."id")::oid, pg_typeof("source"."a b")::oid]::oid[]::text
         FROM (VALUES (1)) AS one
@@ -65,7 +65,7 @@ def test_types_of_stream() -> None:
 def test_find_null_cursor() -> None:
     stream = Stream(sync_key="a", cursor_field="at", table=ORDERS, where="id > 5 -- or not")
     assert_text(
-        sql.find_null_cursor(stream),
+        sql.streams.find_null_cursor(stream),
         """
         SELECT EXISTS (SELECT FROM "shop"."orders" AS source WHERE (
         id > 5 -- or not
@@ -77,24 +77,27 @@ def test_find_null_cursor() -> None:
 
 def test_read_maximum() -> None:
     everything = 'SELECT max("source"."at")::text\nFROM "shop"."orders" AS source\nWHERE '
-    assert_text(sql.read_maximum(STREAM, "integer"), everything + "TRUE")
-    assert_text(sql.read_maximum(STREAM, "numeric"), everything + '"source"."at" < numeric \'Infinity\'')
+    assert_text(sql.window.read_maximum(STREAM, "integer"), everything + "TRUE")
+    assert_text(sql.window.read_maximum(STREAM, "numeric"), everything + '"source"."at" < numeric \'Infinity\'')
 
 
 def test_highest() -> None:
-    assert text(sql.highest("bigint", with_lag=True)) == (
+    assert text(sql.window.highest("bigint", with_lag=True)) == (
         "SELECT CAST(greatest(%(low)s::bigint, %(fence)s::bigint - %(lag)s) AS text)"
     )
-    assert text(sql.highest("text", with_lag=False)) == "SELECT CAST(greatest(%(low)s::text, %(fence)s::text) AS text)"
+    assert (
+        text(sql.window.highest("text", with_lag=False))
+        == "SELECT CAST(greatest(%(low)s::text, %(fence)s::text) AS text)"
+    )
 
 
 def test_as_canonical_text() -> None:
-    assert text(sql.as_canonical_text("date")) == "SELECT CAST(%(value)s AS date)::text"
+    assert text(sql.window.as_canonical_text("date")) == "SELECT CAST(%(value)s AS date)::text"
 
 
 def test_cap_date_uses_the_date_of_the_low() -> None:
-    assert "%(low)s::date::timestamp" in text(sql.cap_date())
-    assert text(sql.cap_date()).endswith("AS date)::text")
+    assert "%(low)s::date::timestamp" in text(sql.window.cap_date())
+    assert text(sql.window.cap_date()).endswith("AS date)::text")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +106,7 @@ def test_cap_date_uses_the_date_of_the_low() -> None:
 def test_read_by_key(on_cursor_null: OnCursorNull, condition: str) -> None:
     stream = Stream(sync_key="a", cursor_field="at", table=ORDERS, on_cursor_null=on_cursor_null)
     assert_text(
-        sql.read_by_key(stream, COLUMNS, ["id"], None),
+        sql.reading.read_by_key(stream, COLUMNS, ["id"], None),
         f"""
         SELECT "source"."id", "source"."at", CAST("source"."tags" AS text) AS "tags"
         FROM "shop"."orders" AS source
@@ -114,7 +117,7 @@ def test_read_by_key(on_cursor_null: OnCursorNull, condition: str) -> None:
 
 
 def test_read_window() -> None:
-    statement = sql.read_window(STREAM, COLUMNS[:1], ["id"], "timestamp with time zone", ["low", "below"], None)
+    statement = sql.reading.read_window(STREAM, COLUMNS[:1], ["id"], "timestamp with time zone", ["low", "below"], None)
     assert_text(
         statement,
         """
@@ -139,12 +142,12 @@ PLACED = Stream(
     ("statement", "condition"),
     [
         (
-            sql.read_window(PLACED, COLUMNS[:1], ["id"], "date", ["low"], None),
+            sql.reading.read_window(PLACED, COLUMNS[:1], ["id"], "date", ["low"], None),
             "(o.at >= CAST(current_setting('etl_sync.low') AS date))",
         ),
-        (sql.read_null_cursors(PLACED, COLUMNS[:1], ["id"], None), "(o.at IS NULL)"),
-        (sql.read_by_key(PLACED, COLUMNS[:1], ["id"], None), "TRUE"),
-        (sql.describe_stream(PLACED), "TRUE"),
+        (sql.reading.read_null_cursors(PLACED, COLUMNS[:1], ["id"], None), "(o.at IS NULL)"),
+        (sql.reading.read_by_key(PLACED, COLUMNS[:1], ["id"], None), "TRUE"),
+        (sql.streams.describe_stream(PLACED), "TRUE"),
     ],
     ids=["window", "nulls", "all", "describe"],
 )
@@ -155,9 +158,9 @@ def test_the_window_goes_where_the_query_places_it(statement: Composable | str, 
 
 
 def test_read_null_cursors_after_a_position() -> None:
-    after = sql.rows_after(COLUMNS[:1], is_key_unique=True)
+    after = sql.reading.rows_after(COLUMNS[:1], is_key_unique=True)
     assert_text(
-        sql.read_null_cursors(STREAM, COLUMNS[:1], ["id"], after),
+        sql.reading.read_null_cursors(STREAM, COLUMNS[:1], ["id"], after),
         """
         SELECT "source"."id"
         FROM "shop"."orders" AS source
@@ -169,7 +172,7 @@ def test_read_null_cursors_after_a_position() -> None:
 
 
 def test_rows_after_reads_rows_level_with_the_position_again_where_the_key_is_not_unique() -> None:
-    assert text(sql.rows_after(COLUMNS[:2], is_key_unique=False)) == (
+    assert text(sql.reading.rows_after(COLUMNS[:2], is_key_unique=False)) == (
         '(ROW("source"."id", "source"."at") >= ROW(CAST(current_setting(\'etl_sync.after_0\') AS integer), '
         "CAST(current_setting('etl_sync.after_1') AS timestamp with time zone))) IS NOT FALSE"
     )
@@ -177,7 +180,7 @@ def test_rows_after_reads_rows_level_with_the_position_again_where_the_key_is_no
 
 def test_create_target() -> None:
     assert_text(
-        sql.create_target(ORDERS, [("id", "integer"), (HOSTILE, "text")], ["id", HOSTILE]),
+        sql.target.create_target(ORDERS, [("id", "integer"), (HOSTILE, "text")], ["id", HOSTILE]),
         """
         CREATE TABLE IF NOT EXISTS "shop"."orders" (
             "id" integer,
@@ -190,7 +193,7 @@ def test_create_target() -> None:
 
 def test_staging() -> None:
     assert_text(
-        sql.create_staging("stage_a", [("id", "integer"), (HOSTILE, "text")]),
+        sql.staging.create_staging("stage_a", [("id", "integer"), (HOSTILE, "text")]),
         """
         CREATE UNLOGGED TABLE "etl_sync"."stage_a" (
             "id" integer,
@@ -198,9 +201,9 @@ def test_staging() -> None:
         ) WITH (autovacuum_enabled = false)
         """,
     )
-    assert text(sql.drop_staging(HOSTILE)) == 'DROP TABLE IF EXISTS "etl_sync"."x""; DROP TABLE t; --"'
+    assert text(sql.staging.drop_staging(HOSTILE)) == 'DROP TABLE IF EXISTS "etl_sync"."x""; DROP TABLE t; --"'
     assert_text(
-        sql.count_staged("stage_a", [sql.has_no_key(["id", "B"]), sql.has_value("c")]),
+        sql.staging.count_staged("stage_a", [sql.rejects.has_no_key(["id", "B"]), sql.rejects.has_value("c")]),
         """
         SELECT count(*), count(*) FILTER (WHERE ("staged"."id" IS NULL OR "staged"."B" IS NULL)), """
         """count(*) FILTER (WHERE ("staged"."c" IS NOT NULL))
@@ -211,7 +214,7 @@ def test_staging() -> None:
 
 def test_find_bent() -> None:
     assert_text(
-        sql.find_bent("stage_a", [("price", None, "numeric", "numeric(10,2)")]),
+        sql.staging.find_bent("stage_a", [("price", None, "numeric", "numeric(10,2)")]),
         """
         SELECT bool_or(CAST(CAST(CAST("staged"."price" AS numeric) AS numeric(10,2)) AS numeric) """
         """IS DISTINCT FROM CAST("staged"."price" AS numeric))
@@ -237,7 +240,7 @@ def test_find_bent() -> None:
     ],
 )
 def test_read_staged(encoding: str | None, target: str, expected: str) -> None:
-    assert text(sql.read_staged("v", encoding, target)) == expected
+    assert text(sql.staging.read_staged("v", encoding, target)) == expected
 
 
 def merged(
@@ -252,7 +255,7 @@ def merged(
     expressions = [(name, SQL(f"staged.{name}")) for name in ("id", "at", "name")]
     rules = LoadRules(conflict=conflict, conflict_field="at", synced_at_column=synced_at_column)
     return text(
-        sql.merge(
+        sql.merging.merge(
             *(ORDERS, "stage_a", expressions, key, ["at"], rules),
             has_identity=has_identity,
             is_partitioned=is_partitioned,
@@ -350,8 +353,8 @@ def test_merge_into_partitions_counts_by_key() -> None:
 def test_no_value_of_a_window_stands_in_a_statement() -> None:
     stream = Stream(sync_key=HOSTILE, cursor_field=HOSTILE, table=TableName(HOSTILE))
     column = StreamColumn(HOSTILE, "text", "text", "text", "text")
-    statement = sql.read_window(
-        stream, [column], [HOSTILE], "text", ["low"], sql.rows_after([column], is_key_unique=True)
+    statement = sql.reading.read_window(
+        stream, [column], [HOSTILE], "text", ["low"], sql.reading.rows_after([column], is_key_unique=True)
     )
     assert HOSTILE not in statement
     assert '"x""; DROP TABLE t; --"' in statement
@@ -359,7 +362,11 @@ def test_no_value_of_a_window_stands_in_a_statement() -> None:
 
 def test_rows_taken_out_of_the_staging() -> None:
     assert_text(
-        sql.take_out("stage_a", sql.has_no_key(["id"]), [sql.staged_text("id", None), sql.staged_text("at", None)]),
+        sql.rejects.take_out(
+            "stage_a",
+            sql.rejects.has_no_key(["id"]),
+            [sql.staging.staged_text("id", None), sql.staging.staged_text("at", None)],
+        ),
         """
         DELETE FROM "etl_sync"."stage_a" AS staged
         WHERE ("staged"."id" IS NULL)
@@ -370,7 +377,7 @@ def test_rows_taken_out_of_the_staging() -> None:
 
 def test_numbers_of_the_staged_rows() -> None:
     assert_text(
-        sql.number_staged("stage_a", ["id"], ["at"]),
+        sql.rejects.number_staged("stage_a", ["id"], ["at"]),
         """
         CREATE UNLOGGED TABLE "etl_sync"."stage_a_numbered" AS
         SELECT
@@ -381,14 +388,16 @@ def test_numbers_of_the_staged_rows() -> None:
         """,
     )
     assert_text(
-        sql.is_within("stage_a", "piece", 3, 7),
+        sql.rejects.is_within("stage_a", "piece", 3, 7),
         'staged.ctid = ANY (ARRAY(SELECT place FROM "etl_sync"."stage_a_numbered" WHERE "piece" BETWEEN 3 AND 7))',
     )
-    assert text(sql.index_numbers("stage_a", "piece")) == 'CREATE INDEX ON "etl_sync"."stage_a_numbered" ("piece")'
-    assert text(sql.count_pieces("stage_a")) == 'SELECT max(piece)\nFROM "etl_sync"."stage_a_numbered"'
-    assert text(sql.drop_numbers("stage_a")) == 'DROP TABLE IF EXISTS "etl_sync"."stage_a_numbered"'
+    assert (
+        text(sql.rejects.index_numbers("stage_a", "piece")) == 'CREATE INDEX ON "etl_sync"."stage_a_numbered" ("piece")'
+    )
+    assert text(sql.rejects.count_pieces("stage_a")) == 'SELECT max(piece)\nFROM "etl_sync"."stage_a_numbered"'
+    assert text(sql.rejects.drop_numbers("stage_a")) == 'DROP TABLE IF EXISTS "etl_sync"."stage_a_numbered"'
     assert_text(
-        sql.numbers_of_piece("stage_a", 3),
+        sql.rejects.numbers_of_piece("stage_a", 3),
         """
         SELECT number
         FROM "etl_sync"."stage_a_numbered"
@@ -400,7 +409,9 @@ def test_numbers_of_the_staged_rows() -> None:
 
 def test_watched_keys() -> None:
     assert_text(
-        sql.find_watched("stage_a", [sql.staged_text("100%", None), sql.staged_text("b", None)]),
+        sql.rejects.find_watched(
+            "stage_a", [sql.staging.staged_text("100%", None), sql.staging.staged_text("b", None)]
+        ),
         """
         SELECT watched."k0", watched."k1"
         FROM unnest(%s::text[], %s::text[]) AS watched ("k0", "k1")
@@ -412,14 +423,17 @@ def test_watched_keys() -> None:
 
 def test_columns_that_grow() -> None:
     assert_text(
-        sql.add_column(ORDERS, "w", "integer"), 'ALTER TABLE "shop"."orders" ADD COLUMN IF NOT EXISTS "w" integer'
+        sql.target.add_column(ORDERS, "w", "integer"),
+        'ALTER TABLE "shop"."orders" ADD COLUMN IF NOT EXISTS "w" integer',
     )
-    assert_text(sql.widen_column(ORDERS, "n", "bigint"), 'ALTER TABLE "shop"."orders" ALTER COLUMN "n" TYPE bigint')
+    assert_text(
+        sql.target.widen_column(ORDERS, "n", "bigint"), 'ALTER TABLE "shop"."orders" ALTER COLUMN "n" TYPE bigint'
+    )
 
 
 def test_a_lossless_value_names_itself_or_is_read() -> None:
     assert_text(
-        sql.read_lossless("n", None, "numeric", ("integer", "integer")),
+        sql.staging.read_lossless("n", None, "numeric", ("integer", "integer")),
         'CASE WHEN CAST(CAST(CAST("staged"."n" AS numeric) AS integer) AS numeric) IS DISTINCT FROM '
         'CAST("staged"."n" AS numeric) THEN '
         'CAST(CAST(CAST(CAST("staged"."n" AS numeric) AS text) || \' does not fit\' AS boolean)::text AS integer) '
@@ -429,11 +443,11 @@ def test_a_lossless_value_names_itself_or_is_read() -> None:
 
 def test_merge_of_some_rows() -> None:
     statement = text(
-        sql.merge(
+        sql.merging.merge(
             *(ORDERS, "stage_a", [("id", SQL("staged.id"))], ("id",), [], LoadRules()),
             has_identity=False,
             is_partitioned=False,
-            within=sql.is_within("stage_a", "number", 1, 1),
+            within=sql.rejects.is_within("stage_a", "number", 1, 1),
         )
     )
     assert 'FROM "etl_sync"."stage_a" AS staged\n        WHERE staged.ctid = ANY' in statement
@@ -447,7 +461,7 @@ SCOPE = "tenant = '%'"
 
 def test_find_present() -> None:
     assert_text(
-        sql.find_present(KEYS, ["integer", "text[]"]),
+        sql.reconciling.find_present(KEYS, ["integer", "text[]"]),
         """
         WITH found AS (
             SELECT "source"."id", "source"."B"
@@ -466,7 +480,7 @@ def test_find_present() -> None:
 
 def test_count_compared() -> None:
     assert_text(
-        sql.count_compared(ORDERS, ["id"], SCOPE, live_only=True),
+        sql.reconciling.count_compared(ORDERS, ["id"], SCOPE, live_only=True),
         """
         SELECT count(*)
         FROM "shop"."orders" AS target
@@ -480,7 +494,7 @@ def test_count_compared() -> None:
 
 
 def test_create_suspects() -> None:
-    statement = sql.create_suspects(
+    statement = sql.reconciling.create_suspects(
         ORDERS, "stage_a", "stage_b", [("id", SQL("staged.id"))], None, live_only=True, has_flag=True
     )
     assert_text(
@@ -512,23 +526,25 @@ def test_create_suspects() -> None:
 
 
 def test_create_suspects_without_a_flag() -> None:
-    statement = text(sql.create_suspects(ORDERS, "a", "b", [("id", SQL("x"))], None, live_only=False, has_flag=False))
+    statement = text(
+        sql.reconciling.create_suspects(ORDERS, "a", "b", [("id", SQL("x"))], None, live_only=False, has_flag=False)
+    )
     assert "UNION" not in statement
     assert "_sync_deleted" not in statement
 
 
 def test_suspects() -> None:
-    assert text(sql.analyze_staging("b")) == 'ANALYZE "etl_sync"."b"'
-    assert text(sql.index_suspects("b")) == 'ALTER TABLE "etl_sync"."b" ADD PRIMARY KEY (place)'
+    assert text(sql.reconciling.analyze_staging("b")) == 'ANALYZE "etl_sync"."b"'
+    assert text(sql.reconciling.index_suspects("b")) == 'ALTER TABLE "etl_sync"."b" ADD PRIMARY KEY (place)'
     assert_text(
-        sql.count_suspects("b"),
+        sql.reconciling.count_suspects("b"),
         """
         SELECT count(*) FILTER (WHERE NOT is_present), count(*) FILTER (WHERE is_present)
         FROM "etl_sync"."b"
         """,
     )
     assert_text(
-        sql.read_suspects("b", ["integer"]),
+        sql.reconciling.read_suspects("b", ["integer"]),
         """
         SELECT place, is_present, CAST(CAST("key_0" AS integer) AS text)
         FROM "etl_sync"."b"
@@ -539,15 +555,15 @@ def test_suspects() -> None:
 
 
 def test_lock_and_flag() -> None:
-    assert text(sql.lock_writers_out(ORDERS)) == 'LOCK TABLE "shop"."orders" IN SHARE ROW EXCLUSIVE MODE'
-    assert text(sql.add_flag(ORDERS)) == (
+    assert text(sql.reconciling.lock_writers_out(ORDERS)) == 'LOCK TABLE "shop"."orders" IN SHARE ROW EXCLUSIVE MODE'
+    assert text(sql.reconciling.add_flag(ORDERS)) == (
         'ALTER TABLE "shop"."orders" ADD COLUMN IF NOT EXISTS "_sync_deleted" boolean NOT NULL DEFAULT FALSE'
     )
 
 
 def test_delete_suspects() -> None:
     assert_text(
-        sql.delete_suspects(ORDERS, "b", ["id"], SCOPE),
+        sql.reconciling.delete_suspects(ORDERS, "b", ["id"], SCOPE),
         """
         DELETE FROM "shop"."orders" AS target
         WHERE (
@@ -565,7 +581,7 @@ def test_delete_suspects() -> None:
 @pytest.mark.parametrize(("flag", "was"), [(True, "NOT TRUE"), (False, "TRUE")])
 def test_flag_suspects(flag: bool, was: str) -> None:
     assert_text(
-        sql.flag_suspects(ORDERS, "b", ["id"], None, "synced", flag=flag),
+        sql.reconciling.flag_suspects(ORDERS, "b", ["id"], None, "synced", flag=flag),
         f"""
         UPDATE "shop"."orders" AS target
         SET "_sync_deleted" = {str(flag).upper()}, "synced" = now()
@@ -580,4 +596,4 @@ def test_flag_suspects(flag: bool, was: str) -> None:
 
 
 def test_plan() -> None:
-    assert sql.plan("SELECT 1") == "EXPLAIN SELECT 1"
+    assert sql.sessions.plan("SELECT 1") == "EXPLAIN SELECT 1"

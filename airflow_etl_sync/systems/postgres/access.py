@@ -42,7 +42,7 @@ class PostgresAccess:
         """
         import psycopg
 
-        from airflow_etl_sync.systems.postgres.sql import PIN_DATES
+        from airflow_etl_sync.systems.postgres.sql.sessions import PIN_DATES
 
         connection = _patiently(lambda: psycopg.connect(self._named(), autocommit=True))
         connection.execute(PIN_DATES)

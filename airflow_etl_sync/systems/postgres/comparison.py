@@ -77,7 +77,7 @@ class PostgresKeyDestination:
             closing(self._access.connect()) as connection,
         ):
             for name in names:
-                connection.execute(sql.drop_staging(name))
+                connection.execute(sql.staging.drop_staging(name))
 
 
 class PostgresComparison:
@@ -91,7 +91,7 @@ class PostgresComparison:
         self.suspects = f"{staging}_suspects"
         self.numbers = ComparisonNumbers(0, 0, 0, 0)
         self._table = table
-        self._relation = {"relation": sql.relation_name(table)}
+        self._relation = {"relation": sql.names.relation_name(table)}
         self._staging = staging
         self._rules = rules
         self._key: tuple[str, ...] = ()
@@ -100,12 +100,12 @@ class PostgresComparison:
 
     def inspect(self, connection: psycopg.Connection[Any]) -> None:
         """Refuse a target that cannot be reconciled, before any key is read."""
-        if not _row(connection, sql.TABLE_EXISTS, self._relation)[0]:
+        if not _row(connection, sql.streams.TABLE_EXISTS, self._relation)[0]:
             raise SchemaError(f"The destination has no table {self._name}: sync it first.")
-        kind = _row(connection, sql.KIND_OF_RELATION, self._relation)[0]
+        kind = _row(connection, sql.target.KIND_OF_RELATION, self._relation)[0]
         if kind not in ("r", "p", b"r", b"p"):
             raise SchemaError(f"{self._name} is no table: ordinary and partitioned tables can be reconciled.")
-        self._types = {row[0]: row[1] for row in connection.execute(sql.TARGET_COLUMNS, self._relation)}
+        self._types = {row[0]: row[1] for row in connection.execute(sql.target.TARGET_COLUMNS, self._relation)}
         if self._rules.delete == "soft" and not self._has_flag and not self._rules.add_column:
             raise SchemaError(f"{self._name} has no column {SOFT_DELETED} and add_column is off: add it, as boolean.")
         if self._types.get(SOFT_DELETED, "boolean") != "boolean":
@@ -118,35 +118,37 @@ class PostgresComparison:
         self._key = tuple(schema.names)
         self._refuse_bad_key(connection)
         self._source_types = plain_types(connection, [types_of(field).base for field in schema])
-        connection.execute(sql.analyze_staging(self._staging))
+        connection.execute(sql.reconciling.analyze_staging(self._staging))
         scope, live_only = self._rules.where, self._rules.delete == "soft" and self._has_flag
         with connection.transaction():
-            connection.execute(sql.REPEATABLE_READ)
-            staged = _row(connection, sql.count_staged(self._staging, []))[0]
+            connection.execute(sql.sessions.REPEATABLE_READ)
+            staged = _row(connection, sql.staging.count_staged(self._staging, []))[0]
             if staged != rows:
                 raise DestinationError(
                     f"{staged} of {rows} keys are staged for {self._name}: the server lost its unlogged tables in a "
                     "crash, a retry stages them again."
                 )
-            compared = _row(connection, sql.count_compared(self._table, self._key, scope, live_only=live_only))[0]
-            statement = sql.create_suspects(
+            compared = _row(
+                connection, sql.reconciling.count_compared(self._table, self._key, scope, live_only=live_only)
+            )[0]
+            statement = sql.reconciling.create_suspects(
                 *(self._table, self._staging, self.suspects, self._staged_key(schema), scope),
                 live_only=live_only,
                 has_flag=self._has_flag,
             )
-            connection.execute(sql.drop_staging(self.suspects))
+            connection.execute(sql.staging.drop_staging(self.suspects))
             connection.execute(statement)
-            connection.execute(sql.index_suspects(self.suspects))
-            absent, returned = _row(connection, sql.count_suspects(self.suspects))
-        connection.execute(sql.analyze_staging(self.suspects))
+            connection.execute(sql.reconciling.index_suspects(self.suspects))
+            absent, returned = _row(connection, sql.reconciling.count_suspects(self.suspects))
+        connection.execute(sql.reconciling.analyze_staging(self.suspects))
         self.numbers = ComparisonNumbers(rows, compared, absent, returned)
 
     def add_flag(self, connection: Connection) -> None:
         driver = _driver(connection)
         with explaining(DestinationError, f"add the column {SOFT_DELETED} to {self._name}"):
             if not self._has_flag:
-                driver.execute(sql.LIMIT_WAITS, _limits())
-                driver.execute(sql.add_flag(self._table))
+                driver.execute(sql.sessions.LIMIT_WAITS, _limits())
+                driver.execute(sql.reconciling.add_flag(self._table))
                 self._types[SOFT_DELETED] = "boolean"
 
     def settle(
@@ -165,7 +167,7 @@ class PostgresComparison:
             try:
                 deleted = cursor.execute(self._removal, [gone]).rowcount if gone else 0
                 revived = cursor.execute(self._flagging(flag=False), [back]).rowcount if back else 0
-                driver.execute(sql.CHECK_CONSTRAINTS)
+                driver.execute(sql.merging.CHECK_CONSTRAINTS)
             except ForeignKeyViolation as violation:
                 raise DataError(
                     f"Rows of {self._name} that are gone from the source are still referenced by "
@@ -179,9 +181,9 @@ class PostgresComparison:
     def _lock_writers_out(self, driver: psycopg.Connection[Any]) -> None:
         from psycopg.errors import LockNotAvailable
 
-        driver.execute(sql.LIMIT_WAITS, _limits())
+        driver.execute(sql.sessions.LIMIT_WAITS, _limits())
         try:
-            driver.execute(sql.lock_writers_out(self._table))
+            driver.execute(sql.reconciling.lock_writers_out(self._table))
         except LockNotAvailable as busy:
             raise DestinationError(
                 f"{self._name} was written to by others for longer than {LONGEST_WAIT}, so it could not be locked: "
@@ -201,21 +203,21 @@ class PostgresComparison:
     def _removal(self) -> Composed:
         if self._rules.delete == "soft":
             return self._flagging(flag=True)
-        return sql.delete_suspects(self._table, self.suspects, self._key, self._rules.where)
+        return sql.reconciling.delete_suspects(self._table, self.suspects, self._key, self._rules.where)
 
     def _flagging(self, *, flag: bool) -> Composed:
         terms = (self._table, self.suspects, self._key, self._rules.where, self._rules.synced_at_column)
-        return sql.flag_suspects(*terms, flag=flag)
+        return sql.reconciling.flag_suspects(*terms, flag=flag)
 
     def _staged_key(self, schema: pa.Schema) -> list[tuple[str, Composable]]:
         def value(field: pa.Field) -> Composable:
-            return sql.read_staged(field.name, encoding_of(field), self._types[field.name])
+            return sql.staging.read_staged(field.name, encoding_of(field), self._types[field.name])
 
         return [(field.name, value(field)) for field in schema]
 
     def _block(self, driver: psycopg.Connection[Any], first: int, last: int) -> tuple[list[int], list[bool], KeyBlock]:
         pin_settings(driver)
-        statement = sql.read_suspects(self.suspects, self._source_types)
+        statement = sql.reconciling.read_suspects(self.suspects, self._source_types)
         rows = driver.execute(statement, {"first": first, "last": last}).fetchall()
         if len(rows) != last - first + 1:
             raise DestinationError(
@@ -229,7 +231,7 @@ class PostgresComparison:
         missing = [name for name in self._key if name not in self._types]
         if missing:
             raise SchemaError(f"The table {self._name} has no column {', '.join(missing)} of the key.")
-        unique = [set(row[0]) for row in connection.execute(sql.UNIQUE_KEYS, self._relation)]
+        unique = [set(row[0]) for row in connection.execute(sql.target.UNIQUE_KEYS, self._relation)]
         if set(self._key) not in unique:
             raise SchemaError(
                 f"The table {self._name} has no primary key or unique index on exactly ({', '.join(self._key)}): set "

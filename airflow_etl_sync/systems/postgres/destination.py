@@ -32,10 +32,10 @@ class PostgresDestination:
     """
 
     def __init__(self, access: PostgresAccess, table: TableName) -> None:
-        sql.identifier(table)  # a name that is too long is refused before anything moves
+        sql.names.identifier(table)  # a name that is too long is refused before anything moves
         self._access = access
         self._table = table
-        self._relation = {"relation": sql.relation_name(table)}
+        self._relation = {"relation": sql.names.relation_name(table)}
         self._engine = access.engine()
         self._is_swept = False
 
@@ -59,11 +59,11 @@ class PostgresDestination:
             closing(self._access.adbc()) as connection,
             connection.cursor() as cursor,
         ):
-            cursor.execute(sql.drop_staging(name).as_string(None))
-            cursor.execute(sql.create_staging(name, columns).as_string(None))
+            cursor.execute(sql.staging.drop_staging(name).as_string(None))
+            cursor.execute(sql.staging.create_staging(name, columns).as_string(None))
             reader = pa.RecordBatchReader.from_batches(_plain(schema), feed)
             try:
-                cursor.adbc_ingest(name, reader, mode="append", db_schema_name=sql.STATE_SCHEMA)
+                cursor.adbc_ingest(name, reader, mode="append", db_schema_name=sql.names.STATE_SCHEMA)
             except Exception:
                 feed.raise_own_failure()
                 raise
@@ -81,7 +81,7 @@ class PostgresDestination:
     ) -> Merged:
         driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
         with explaining(DestinationError, f"merge rows into {self.target!r}"):
-            for setting in sql.READING_SETTINGS:
+            for setting in sql.sessions.READING_SETTINGS:
                 driver.execute(setting)
             key = rules.primary_key or keys.primary_key
             rules = replace(rules, conflict_field=rules.conflict_field or keys.cursor_field)
@@ -93,7 +93,7 @@ class PostgresDestination:
             )
             upserted, failed = merging.run(rows)
             settled = merging.rows.settled(tolerance.watched)
-            for statement in (sql.drop_staging(staged.name), sql.drop_numbers(staged.name)):
+            for statement in (sql.staging.drop_staging(staged.name), sql.rejects.drop_numbers(staged.name)):
                 driver.execute(statement)
         counts = Counts(*upserted, skipped=rows - sum(upserted) - len(failed), errors=len(failed))
         still_failing = {record.key for record in failed}
@@ -105,8 +105,8 @@ class PostgresDestination:
             return
         self._is_swept = True
         with explaining(DestinationError, "drop old staging tables"), closing(self._access.connect()) as connection:
-            for (name,) in connection.execute(sql.LEFT_BEHIND).fetchall():
-                connection.execute(sql.drop_staging(name))
+            for (name,) in connection.execute(sql.staging.LEFT_BEHIND).fetchall():
+                connection.execute(sql.staging.drop_staging(name))
 
 
 class _Feed:

@@ -151,8 +151,8 @@ class _Fitting:
 
     def add(self, field: pa.Field) -> SchemaChange:
         type_ = created_type(self.driver, field)
-        self.driver.execute(sql.BE_PATIENT)
-        self.driver.execute(sql.add_column(self.target.table, field.name, type_))
+        self.driver.execute(sql.sessions.BE_PATIENT)
+        self.driver.execute(sql.target.add_column(self.target.table, field.name, type_))
         return self.change(field, "added", type_)
 
     def wider_type(self, field: pa.Field) -> str | None:
@@ -161,8 +161,8 @@ class _Fitting:
         return None if is_domain else wider(column.base_declared, types_of(field).base)
 
     def widen(self, field: pa.Field, type_: str) -> SchemaChange:
-        self.driver.execute(sql.BE_PATIENT)
-        self.driver.execute(sql.widen_column(self.target.table, field.name, type_))
+        self.driver.execute(sql.sessions.BE_PATIENT)
+        self.driver.execute(sql.target.widen_column(self.target.table, field.name, type_))
         return self.change(field, "widened", type_)
 
     def misfits(self, unlike: list[pa.Field]) -> list[pa.Field]:
@@ -195,7 +195,7 @@ class _Fitting:
         ]
         try:
             with self.driver.transaction():
-                found = self.driver.execute(sql.find_bent(self.staged.name, tried)).fetchone()
+                found = self.driver.execute(sql.staging.find_bent(self.staged.name, tried)).fetchone()
         except psycopg.DataError:
             return None
         return [bool(is_bent) for is_bent in found or ()]
@@ -203,7 +203,7 @@ class _Fitting:
 
 def _refusal(column: str) -> Refusal:
     reason = f"column {column} is not in the table, and schema_contract is 'discard_row'"
-    return Refusal(sql.has_value(column), reason)
+    return Refusal(sql.rejects.has_value(column), reason)
 
 
 def _listed(fields: list[pa.Field]) -> str:

@@ -47,14 +47,14 @@ class PostgresKeySource:
         from psycopg import RawCursor
         from psycopg.errors import QueryCanceled
 
-        statement = sql.find_present(self._stream, self._types)
+        statement = sql.reconciling.find_present(self._stream, self._types)
         with (
             explaining(SourceError, f"ask for keys of {self._keys.sync_key!r} again"),
             closing(self._access.connect()) as connection,
             connection.transaction(),
         ):
             pin_settings(connection)
-            connection.execute(sql.LIMIT_TIME, {"time": LONGEST_QUESTION})
+            connection.execute(sql.sessions.LIMIT_TIME, {"time": LONGEST_QUESTION})
             try:
                 found = RawCursor(connection).execute(statement, [list(column) for column in keys.columns])
             except QueryCanceled as cancelled:
@@ -74,12 +74,12 @@ class PostgresKeySource:
             raise ConfigurationError(
                 f"primary_key is missing: name the columns that tell {self._keys.sync_key!r} apart."
             )
-        relation = {"relation": sql.relation_name(self._keys.table)}
+        relation = {"relation": sql.names.relation_name(self._keys.table)}
         with (
             explaining(SourceError, f"describe the keys of {self._keys.sync_key!r}"),
             closing(self._access.connect()) as connection,
         ):
-            found = tuple(row[0] for row in connection.execute(sql.KEY_COLUMNS, relation))
+            found = tuple(row[0] for row in connection.execute(sql.streams.KEY_COLUMNS, relation))
         if not found:
             raise SchemaError(
                 f"The source has no table {str(self._keys.table)!r} with a primary key that this login may see: set "
@@ -99,10 +99,10 @@ class PostgresKeySource:
 
 def pin_settings(connection: psycopg.Connection[Any]) -> None:
     """Let the text of a value mean the same on both sides, in this transaction."""
-    for name, value in sql.PINNED_SETTINGS.items():
-        connection.execute(sql.PIN_SETTING, {"name": name, "value": value})
+    for name, value in sql.sessions.PINNED_SETTINGS.items():
+        connection.execute(sql.sessions.PIN_SETTING, {"name": name, "value": value})
 
 
 def plain_types(connection: psycopg.Connection[Any], types: list[str]) -> list[str]:
     """The types without length or precision; text for those that this database does not have."""
-    return [row[0] or "text" for row in connection.execute(sql.PLAIN_TYPES, {"types": types})]
+    return [row[0] or "text" for row in connection.execute(sql.streams.PLAIN_TYPES, {"types": types})]

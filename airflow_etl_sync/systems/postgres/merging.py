@@ -59,7 +59,7 @@ class Merging:
 
     def _take_out_refused(self, rows: int) -> list[FailedRecord]:
         """Take out the rows that have no key, or that the schema contract discards."""
-        refusals = [Refusal(sql.has_no_key(self.rows.key), "NULL in the key"), *self.fitted.refusals]
+        refusals = [Refusal(sql.rejects.has_no_key(self.rows.key), "NULL in the key"), *self.fitted.refusals]
         staged, *counts = self.rows.count([refusal.condition for refusal in refusals])
         if staged != rows:
             raise DestinationError(
@@ -112,7 +112,7 @@ class Merging:
 
     def _statement(self, within: Composable | None = None) -> Composed:
         columns, written = self.fitted.columns, self._written
-        return sql.merge(
+        return sql.merging.merge(
             self.target.table,
             self.rows.staged.name,
             [(field.name, self._expression(field)) for field in written],
@@ -129,5 +129,5 @@ class Merging:
         column = self.fitted.columns[field.name]
         tested_as = self.fitted.tested.get(field.name)
         if tested_as is None:
-            return sql.read_staged(field.name, encoding_of(field), column.type)
-        return sql.read_lossless(field.name, encoding_of(field), tested_as, (column.type, column.base_declared))
+            return sql.staging.read_staged(field.name, encoding_of(field), column.type)
+        return sql.staging.read_lossless(field.name, encoding_of(field), tested_as, (column.type, column.base_declared))

@@ -56,18 +56,18 @@ class StagedRows:
 
     def count(self, conditions: Sequence[Composable]) -> list[int]:
         """How many rows are staged, and how many of them meet each condition."""
-        return list(self.driver.execute(sql.count_staged(self.staged.name, conditions)).fetchone() or ())
+        return list(self.driver.execute(sql.staging.count_staged(self.staged.name, conditions)).fetchone() or ())
 
     def take_out(self, condition: Composable, why: RowError) -> list[FailedRecord]:
         """Take the rows that meet a condition out of the staging."""
-        statement = sql.take_out(self.staged.name, condition, self._texts())
+        statement = sql.rejects.take_out(self.staged.name, condition, self._texts())
         return [self._record(row, why) for row in self.driver.execute(statement)]
 
     def take_out_numbers(self, errors: dict[int, RowError]) -> list[FailedRecord]:
         """Take rows out by their numbers, of one key's the newest last."""
         taken: list[FailedRecord] = []
         for number, why in sorted(errors.items()):
-            taken += self.take_out(sql.is_within(self.staged.name, "number", number, number), why)
+            taken += self.take_out(sql.rejects.is_within(self.staged.name, "number", number, number), why)
         return taken
 
     def settled(self, watched: Sequence[tuple[str | None, ...]]) -> list[tuple[str | None, ...]]:
@@ -75,15 +75,15 @@ class StagedRows:
         fitting = [key for key in watched if len(key) == len(self.key)]
         if not fitting:
             return []
-        statement = sql.find_watched(self.staged.name, self._key_texts())
+        statement = sql.rejects.find_watched(self.staged.name, self._key_texts())
         return self.driver.execute(statement, [list(column) for column in zip(*fitting, strict=True)]).fetchall()
 
     def _key_texts(self) -> list[Composed]:
         fields = {field.name: field for field in self.staged.schema}
-        return [sql.staged_text(name, encoding_of(fields[name])) for name in self.key]
+        return [sql.staging.staged_text(name, encoding_of(fields[name])) for name in self.key]
 
     def _texts(self) -> list[Composed]:
-        payload = [sql.staged_text(field.name, encoding_of(field)) for field in self.staged.schema]
+        payload = [sql.staging.staged_text(field.name, encoding_of(field)) for field in self.staged.schema]
         return [*self._key_texts(), *payload]
 
     def _record(self, row: Sequence[str | None], why: RowError) -> FailedRecord:
@@ -129,10 +129,10 @@ class PieceByPiece:
     @contextmanager
     def _numbered(self) -> Iterator[int]:
         driver, name = self.rows.driver, self.rows.staged.name
-        driver.execute(sql.number_staged(name, self.rows.key, self.oldest_first))
+        driver.execute(sql.rejects.number_staged(name, self.rows.key, self.oldest_first))
         for column in ("piece", "number"):
-            driver.execute(sql.index_numbers(name, column))
-        row = driver.execute(sql.count_pieces(name)).fetchone()
+            driver.execute(sql.rejects.index_numbers(name, column))
+        row = driver.execute(sql.rejects.count_pieces(name)).fetchone()
         yield int((row and row[0]) or 0)
 
     def _merge_pieces(self, first: int, last: int) -> None:
@@ -150,7 +150,7 @@ class PieceByPiece:
 
     def _merge_newest(self, piece: int) -> None:
         """Merge the newest row of a key that can be merged; those that are newer have failed."""
-        statement = sql.numbers_of_piece(self.rows.staged.name, piece)
+        statement = sql.rejects.numbers_of_piece(self.rows.staged.name, piece)
         for (number,) in self.rows.driver.execute(statement).fetchall():
             error = self._try("number", number, number)
             if error is None:
@@ -167,7 +167,7 @@ class PieceByPiece:
         return len(self.errors) < before
 
     def _try(self, column: str, first: int, last: int) -> RowError | None:
-        statement = self.statement(sql.is_within(self.rows.staged.name, column, first, last))
+        statement = self.statement(sql.rejects.is_within(self.rows.staged.name, column, first, last))
         upserted = try_merge(self.rows.driver, statement)
         if isinstance(upserted, RowError):
             return upserted
@@ -182,7 +182,7 @@ def try_merge(driver: psycopg.Connection[Any], statement: Composed) -> Upserted 
     try:
         with driver.transaction():
             row = driver.execute(statement).fetchone()
-            driver.execute(sql.CHECK_CONSTRAINTS)
+            driver.execute(sql.merging.CHECK_CONSTRAINTS)
     except psycopg.Error as error:
         if not is_row_at_fault(error):
             raise

@@ -39,9 +39,9 @@ def open_snapshot(
         again and again
     """
     for _ in range(_ATTEMPTS):
-        cursor.execute(sql.BEGIN_SNAPSHOT)
+        cursor.execute(sql.sessions.BEGIN_SNAPSHOT)
         for name, value in settings.items():
-            cursor.execute(sql.SET_VALUE, [name, value])
+            cursor.execute(sql.sessions.SET_VALUE, [name, value])
         if _fits(cursor, statements, described):
             return
         connection.rollback()
@@ -53,11 +53,11 @@ def _fits(cursor: Cursor, statements: Sequence[str], described: tuple[str, str])
     cursor.adbc_statement.set_options(**{_USE_COPY: "false"})  # which EXPLAIN is not fit for
     try:
         for statement in statements:
-            _value(cursor, sql.plan(statement))
+            _value(cursor, sql.sessions.plan(statement))
         query, types = described
         if _value(cursor, query) != types:
             raise _changed()
-        return bool(_value(cursor, sql.IS_NOTHING_REWRITTEN))
+        return bool(_value(cursor, sql.sessions.IS_NOTHING_REWRITTEN))
     except Exception as error:
         if sqlstate_of(error) in _GONE:
             raise _changed() from None

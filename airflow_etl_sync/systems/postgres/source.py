@@ -115,7 +115,7 @@ class PostgresSource:
 
     @property
     def _is_by_xmin(self) -> bool:
-        return self._stream.cursor_field == sql.XMIN
+        return self._stream.cursor_field == sql.names.XMIN
 
     @property
     def _cursor_type(self) -> CursorType:
@@ -130,7 +130,7 @@ class PostgresSource:
         return CURSOR_TYPES[cursor.base_type]
 
     def _refuse_null_cursors(self, connection: psycopg.Connection[Any]) -> None:
-        if _scalar(connection, sql.find_null_cursor(self._stream)):
+        if _scalar(connection, sql.streams.find_null_cursor(self._stream)):
             raise DataError(
                 f"Rows of {self._stream.sync_key!r} have no value in {self._stream.cursor_field!r} and "
                 "on_cursor_null is 'raise': mend them, or choose 'include' or 'exclude'."
@@ -158,17 +158,17 @@ class PostgresSource:
         described, key = self._described, self._described.primary_key
         behind = None
         if after is not None and after["part"] == part and None not in after["values"]:
-            behind = sql.rows_after(self._order(part), is_key_unique=described.is_key_unique)
+            behind = sql.reading.rows_after(self._order(part), is_key_unique=described.is_key_unique)
         if part == "all":
             order = [column.name for column in self._order(part)]
-            return sql.read_by_key(self._stream, described.columns, order, behind)
+            return sql.reading.read_by_key(self._stream, described.columns, order, behind)
         if part == "transactions":
-            return sql.read_transactions(self._stream, described.columns, key, behind)
+            return sql.reading.read_transactions(self._stream, described.columns, key, behind)
         if part == "nulls":
-            return sql.read_null_cursors(self._stream, described.columns, key, behind)
+            return sql.reading.read_null_cursors(self._stream, described.columns, key, behind)
         bounds = [name for name in ("low", "below") if getattr(window, name) is not None]
         cursor_type = described.column(self._stream.cursor_field).plain_type
-        return sql.read_window(self._stream, described.columns, key, cursor_type, bounds, behind)
+        return sql.reading.read_window(self._stream, described.columns, key, cursor_type, bounds, behind)
 
     def _marked(self, batch: pa.RecordBatch, part: str) -> pa.RecordBatch:
         return normalised(batch, self._described.columns).replace_schema_metadata({_PART: part.encode()})
@@ -176,10 +176,10 @@ class PostgresSource:
 
 def _settings(window: Window, after: Position | None) -> dict[str, str]:
     bounds = {name: getattr(window, name) for name in ("low", "below")}
-    values = {sql.setting(name): bound.text for name, bound in bounds.items() if bound is not None}
+    values = {sql.sessions.setting(name): bound.text for name, bound in bounds.items() if bound is not None}
     for place, value in enumerate(after["values"] if after else []):
-        values[sql.setting(f"after_{place}")] = value or ""
-    return {**sql.PINNED_SETTINGS, **values}
+        values[sql.sessions.setting(f"after_{place}")] = value or ""
+    return {**sql.sessions.PINNED_SETTINGS, **values}
 
 
 def _parts_left(parts: list[str], after: Position | None) -> list[str]:
@@ -204,23 +204,23 @@ def _empty(schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _describe(connection: psycopg.Connection[Any], stream: Stream) -> _Described:
-    relation = {"relation": sql.relation_name(stream.table)} if stream.table else None
-    if relation and not _scalar(connection, sql.TABLE_EXISTS, relation):
+    relation = {"relation": sql.names.relation_name(stream.table)} if stream.table else None
+    if relation and not _scalar(connection, sql.streams.TABLE_EXISTS, relation):
         raise SchemaError(f"The source has no table {str(stream.table)!r}, or this login may not see its schema.")
-    if stream.cursor_field == sql.XMIN:
+    if stream.cursor_field == sql.names.XMIN:
         _refuse_without_xmin(connection, stream)
     names, modifiers = _names(connection, stream)
-    asked = sql.types_of_stream(stream, names)
+    asked = sql.streams.types_of_stream(stream, names)
     oids = _scalar(connection, asked)
-    types = connection.execute(sql.TYPES_OF_COLUMNS, {"oids": oids, "modifiers": modifiers}).fetchall()
-    own_key = tuple(row[0] for row in connection.execute(sql.KEY_COLUMNS, relation)) if relation else ()
+    types = connection.execute(sql.streams.TYPES_OF_COLUMNS, {"oids": oids, "modifiers": modifiers}).fetchall()
+    own_key = tuple(row[0] for row in connection.execute(sql.streams.KEY_COLUMNS, relation)) if relation else ()
     key = stream.primary_key or own_key
     if not key:
         raise ConfigurationError(
             f"{stream.sync_key!r} has no primary key to tell its records apart: set primary_key to columns that do."
         )
     is_key_unique = bool(own_key) and set(key) == set(own_key)
-    if stream.cursor_field == sql.XMIN and not is_key_unique:
+    if stream.cursor_field == sql.names.XMIN and not is_key_unique:
         raise ConfigurationError(
             f"cursor_field xmin tells records of {stream.sync_key!r} by the table's own key: leave primary_key out."
         )
@@ -229,7 +229,7 @@ def _describe(connection: psycopg.Connection[Any], stream: Stream) -> _Described
         primary_key=key,
         is_key_unique=is_key_unique,
         is_cursor_never_null=bool(
-            relation and _scalar(connection, sql.IS_NOT_NULL, {**relation, "column": stream.cursor_field})
+            relation and _scalar(connection, sql.streams.IS_NOT_NULL, {**relation, "column": stream.cursor_field})
         ),
         asked=asked.as_string(None),
         oids=oids,
@@ -237,8 +237,8 @@ def _describe(connection: psycopg.Connection[Any], stream: Stream) -> _Described
 
 
 def _refuse_without_xmin(connection: psycopg.Connection[Any], stream: Stream) -> None:
-    relation = {"relation": sql.relation_name(stream.table)} if stream.table else {"relation": None}
-    kind = _scalar(connection, sql.KIND_OF_RELATION, relation)
+    relation = {"relation": sql.names.relation_name(stream.table)} if stream.table else {"relation": None}
+    kind = _scalar(connection, sql.target.KIND_OF_RELATION, relation)
     if kind not in ("r", "p", b"r", b"p"):
         raise ConfigurationError(
             f"cursor_field xmin goes with tables only, and {stream.sync_key!r} reads something else: name a column."
@@ -247,7 +247,7 @@ def _refuse_without_xmin(connection: psycopg.Connection[Any], stream: Stream) ->
 
 def _names(connection: psycopg.Connection[Any], stream: Stream) -> tuple[list[str], list[int]]:
     """The names of the stream's columns, and their lengths or precisions as PostgreSQL keeps them."""
-    result = connection.execute(sql.describe_stream(stream))
+    result = connection.execute(sql.streams.describe_stream(stream))
     described = result.description or []
     native = result.pgresult
     modifiers = [native.fmod(place) for place in range(len(described))] if native else []
@@ -258,7 +258,7 @@ def _names(connection: psycopg.Connection[Any], stream: Stream) -> tuple[list[st
 
 def _refuse_unknown_columns(stream: Stream, known: list[str]) -> None:
     needed = dict.fromkeys((stream.cursor_field, *stream.primary_key))
-    missing = [name for name in needed if name not in known and name != sql.XMIN]
+    missing = [name for name in needed if name not in known and name != sql.names.XMIN]
     if missing:
         raise SchemaError(
             f"{stream.sync_key!r} has no column {missing[0]!r} to use as cursor or key; it has {', '.join(known)}."

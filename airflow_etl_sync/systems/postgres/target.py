@@ -64,24 +64,24 @@ def open_target(
     driver: psycopg.Connection[Any], table: TableName, staged: StagedChunk, key: tuple[str, ...], rules: LoadRules
 ) -> Target:
     """Look at the table; an absent one is created first, by one load at a time."""
-    relation = {"relation": sql.relation_name(table)}
-    if not _one(driver.execute(sql.TABLE_EXISTS, relation))[0]:
+    relation = {"relation": sql.names.relation_name(table)}
+    if not _one(driver.execute(sql.streams.TABLE_EXISTS, relation))[0]:
         if not rules.create_table:
             raise SchemaError(f"The destination has no table {str(table)!r} and create_table is off: create it first.")
-        driver.execute(sql.LOCK_CREATION, relation)
-        driver.execute(sql.create_target(table, _created_columns(driver, staged, rules), key))
-    kind = _one(driver.execute(sql.KIND_OF_RELATION, relation))[0]
+        driver.execute(sql.target.LOCK_CREATION, relation)
+        driver.execute(sql.target.create_target(table, _created_columns(driver, staged, rules), key))
+    kind = _one(driver.execute(sql.target.KIND_OF_RELATION, relation))[0]
     return Target(
         table=table,
         kind=kind.decode() if isinstance(kind, bytes) else str(kind),
         columns=read_columns(driver, table),
-        unique_keys=[set(row[0]) for row in driver.execute(sql.UNIQUE_KEYS, relation)],
+        unique_keys=[set(row[0]) for row in driver.execute(sql.target.UNIQUE_KEYS, relation)],
     )
 
 
 def read_columns(driver: psycopg.Connection[Any], table: TableName) -> dict[str, TargetColumn]:
     """The columns of the table, by name."""
-    found = driver.execute(sql.TARGET_COLUMNS, {"relation": sql.relation_name(table)}).fetchall()
+    found = driver.execute(sql.target.TARGET_COLUMNS, {"relation": sql.names.relation_name(table)}).fetchall()
     return {row[0]: TargetColumn(*row) for row in found}
 
 
@@ -95,7 +95,7 @@ def created_type(driver: psycopg.Connection[Any], field: pa.Field) -> str:
 
 def is_type(driver: psycopg.Connection[Any], name: str) -> bool:
     """Whether the whole text is the name of a type here; what it says comes from the staged chunk."""
-    return bool(_one(driver.execute(sql.TYPE_EXISTS, {"type": name}))[0])
+    return bool(_one(driver.execute(sql.target.TYPE_EXISTS, {"type": name}))[0])
 
 
 def refuse_unfit(target: Target, staged: StagedChunk, key: tuple[str, ...], rules: LoadRules) -> None:

@@ -72,7 +72,7 @@ def _canonical(connection: psycopg.Connection[Any], cursor: StreamColumn, name: 
     import psycopg
 
     try:
-        row = connection.execute(sql.as_canonical_text(cursor.plain_type), {"value": text}).fetchone()
+        row = connection.execute(sql.window.as_canonical_text(cursor.plain_type), {"value": text}).fetchone()
     except psycopg.DataError as error:
         if sqlstate_of(error) is None:
             raise
@@ -115,12 +115,12 @@ class _Activity:
 
 def _read_activity(connection: psycopg.Connection[Any]) -> _Activity:
     """Who is in flight, and only then what is prepared: a transaction may go from the one to the other."""
-    oldest, disabled, hidden = _row(connection, sql.READ_ACTIVITY)
-    (prepared,) = _row(connection, sql.COUNT_PREPARED)
+    oldest, disabled, hidden = _row(connection, sql.window.READ_ACTIVITY)
+    (prepared,) = _row(connection, sql.window.COUNT_PREPARED)
     return _Activity(
         oldest,
         _PREPARED if prepared else _DISABLED if disabled else None,
-        bool(hidden and not _row(connection, sql.CAN_SEE_OTHERS)[0]),
+        bool(hidden and not _row(connection, sql.window.CAN_SEE_OTHERS)[0]),
     )
 
 
@@ -152,9 +152,9 @@ def _time_window(
     if cap.clock is None:
         return OpenedWindow(Window(low=low, high=stored, protection=cap.protection), watermark.fences)
     statements: dict[str, SQL | Composed] = {
-        "timestamptz": sql.CAP_TIMESTAMPTZ,
-        "timestamp": sql.CAP_TIMESTAMP,
-        "date": sql.cap_date(),
+        "timestamptz": sql.window.CAP_TIMESTAMPTZ,
+        "timestamp": sql.window.CAP_TIMESTAMP,
+        "date": sql.window.cap_date(),
     }
     values = {
         "low": stored.text if stored else None,
@@ -170,7 +170,7 @@ def _time_window(
 
 def _read_cap(connection: psycopg.Connection[Any], lag: timedelta | int) -> _Cap:
     """The order matters: the clock first, then who is in flight."""
-    clock, is_standby, replayed = _row(connection, sql.READ_CLOCK)
+    clock, is_standby, replayed = _row(connection, sql.window.READ_CLOCK)
     activity = _read_activity(connection)
     if is_standby:
         return _Cap(replayed, None, f"lag of {lag or timedelta(0)} behind what the standby has replayed")
@@ -191,7 +191,7 @@ def _xid_window(
     if rules.lag or rules.initial_value is not None:
         name = "lag" if rules.lag else "initial_value"
         raise ConfigurationError(f"{name} does not go with cursor_field xmin: transactions in flight are waited for.")
-    oldest, following = _row(connection, sql.READ_TRANSACTION_BOUNDS)
+    oldest, following = _row(connection, sql.window.READ_TRANSACTION_BOUNDS)
     stored = watermark.cursor
     if stored and int(stored.text) > int(following):
         raise ConfigurationError(
@@ -217,7 +217,7 @@ def _value_window(
     lag: timedelta | int,
 ) -> OpenedWindow:
     """An id is drawn before it is seen: a maximum counts once all transactions of its time have ended."""
-    (maximum,) = _row(connection, sql.read_maximum(stream, cursor_type))
+    (maximum,) = _row(connection, sql.window.read_maximum(stream, cursor_type))
     fences = list(watermark.fences)
     in_flight = _in_flight(connection)
     if maximum is not None:
@@ -226,7 +226,7 @@ def _value_window(
     high = stored
     if cleared:
         fence = cleared[-1]["value"]
-        statement = sql.highest(cursor.plain_type, with_lag=bool(lag))
+        statement = sql.window.highest(cursor.plain_type, with_lag=bool(lag))
         values = {"low": stored.text if stored else None, "fence": fence, "lag": lag}
         high = CursorValue(cursor_type, str(_row(connection, statement, values)[0]))
     protection = _protection(connection, lag, waiting)
@@ -249,11 +249,11 @@ def _wait_for(
 
 
 def _in_flight(connection: psycopg.Connection[Any]) -> set[str]:
-    return {row[0] for row in connection.execute(sql.READ_TRANSACTIONS_IN_FLIGHT)}
+    return {row[0] for row in connection.execute(sql.window.READ_TRANSACTIONS_IN_FLIGHT)}
 
 
 def _protection(connection: psycopg.Connection[Any], lag: timedelta | int, waiting: list[dict[str, Any]]) -> str:
-    _, is_standby, _ = _row(connection, sql.READ_CLOCK)
+    _, is_standby, _ = _row(connection, sql.window.READ_CLOCK)
     activity = _read_activity(connection)
     if is_standby or activity.is_hidden:
         return f"lag of {lag or 0} only: transactions of others cannot be seen"
