@@ -171,8 +171,17 @@ def mark_resumed(connection: Connection, extraction_id: str) -> None:
 
 
 def mark_extracted(connection: Connection, extraction_id: str, rows: int) -> None:
-    """Note that everything in the window is staged."""
-    _set(connection, extraction_id, status="extracted", rows_extracted=rows, extracted_at=datetime.now(timezone.utc))
+    """Note that everything in the window is staged.
+
+    :raises StateError: (retryable) where another try of the task has done so in the meantime; it may have seen more
+    """
+    values = {"status": "extracted", "rows_extracted": rows, "extracted_at": datetime.now(timezone.utc)}
+    under_way = (sync_run.c.extraction_id == extraction_id) & (sync_run.c.status == "extracting")
+    if connection.execute(update(sync_run).where(under_way).values(**values)).rowcount != 1:
+        raise StateError(
+            "Another try of this task has completed the extraction meanwhile: the next try finds what is left to do.",
+            is_retryable=True,
+        )
 
 
 def mark_done(connection: Connection, extraction_id: str, counts: Counts) -> None:

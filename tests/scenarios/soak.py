@@ -38,7 +38,8 @@ WHERE status = 'done' AND kind = 'incremental'
     AND (rows_extracted <> inserted + updated + skipped + errors OR errors <> 0)
 """
 CHUNKS_THAT_DO_NOT_ADD_UP = """
-SELECT run_id, count(*), sum(extracted.rows), sum(loaded.inserted + loaded.updated + loaded.skipped + loaded.errors)
+SELECT run_id, run.rows_extracted, run.inserted, run.updated, run.skipped, count(*), count(loaded.number),
+    sum(extracted.rows), sum(loaded.inserted), sum(loaded.updated), sum(loaded.skipped)
 FROM etl_sync.sync_run AS run
 JOIN etl_sync.extracted_chunk AS extracted USING (extraction_id)
 LEFT JOIN etl_sync.loaded_chunk AS loaded USING (extraction_id, number)

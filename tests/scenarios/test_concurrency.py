@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from airflow_etl_sync.core.model import Counts, CursorValue, LoadRules, RunIdentity, Window, WindowRules
+from airflow_etl_sync.core.model import Counts, CursorValue, Extraction, LoadRules, RunIdentity, Window, WindowRules
 from airflow_etl_sync.errors import StateError
 from airflow_etl_sync.state import runs, tables
 from tests.scenarios.world import FORMS, Form, World, rows, scalar, watermark
@@ -193,3 +193,35 @@ def test_a_backfill_does_not_hold_up_a_live_run(
     assert world.load(live) == Counts(skipped=2500)
     world.advance(live)
     assert rows(warehouse) == rows(source)
+
+
+@pytest.mark.scenario("S13")
+@pytest.mark.parametrize("is_done", [False, True], ids=["extracted", "done"])
+def test_a_try_that_is_slow_to_die_does_not_undo_what_its_successor_has_closed(
+    world: World,
+    source: psycopg.Connection,
+    warehouse: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    is_done: bool,
+) -> None:
+    """It has read all it sees, stands still, and wakes when the retry has seen, and extracted, more."""
+    real = runs.mark_extracted
+
+    def wake_late(*arguments: Any) -> None:
+        monkeypatch.setattr(runs, "mark_extracted", real)
+        source.execute("INSERT INTO t SELECT 2500 + i, now() FROM generate_series(1, 5) AS i")
+        handed_on.append(world.extract("same task"))
+        if is_done:
+            world.load(handed_on[0])
+            world.advance(handed_on[0])
+        real(*arguments)
+
+    handed_on: list[Extraction] = []
+    monkeypatch.setattr(runs, "mark_extracted", wake_late)
+    with pytest.raises(StateError, match="Another try of this task") as caught:
+        world.extract("same task")
+    assert caught.value.is_retryable
+    world.load(handed_on[0])
+    world.advance(handed_on[0])
+    found = warehouse.execute("SELECT status, rows_extracted, inserted FROM etl_sync.sync_run").fetchall()
+    assert found == [("done", handed_on[0].rows, 2505)]
