@@ -14,6 +14,7 @@ from airflow_etl_sync.core.staging import Staging
 from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.journey.opening import Opening, open_run
 from airflow_etl_sync.state import ledger, runs
+from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import Source
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def extract(
     run = opening.run
     chunks = [*opening.checkpoint.chunks, *_stage_all(source, state, staging, opening, chunk_rows)]
     with explaining(DestinationError, "write the state tables"), state.begin() as connection:
-        runs.mark_extracted(connection, run.extraction_id, sum(chunk.rows for chunk in chunks))
+        runs.mark_extracted(connection, run, sum(chunk.rows for chunk in chunks))
     extraction = Extraction(
         extraction_id=run.extraction_id,
         sync_key=run.sync_key,
@@ -73,16 +74,15 @@ def _stage_all(source: Source, state: Engine, staging: Staging, opening: Opening
     run, checkpoint = opening.run, opening.checkpoint
     with closing(source.read(run.window, checkpoint.resume_after)) as batches:
         return [
-            _stage(source, state, staging, run.extraction_id, number, reader)
+            _stage(source, state, staging, run, number, reader)
             for number, reader in enumerate(cut(batches, chunk_rows), start=len(checkpoint.chunks))
         ]
 
 
-def _stage(
-    source: Source, state: Engine, staging: Staging, extraction_id: str, number: int, reader: ChunkReader
-) -> Chunk:
-    chunk = staging.write(extraction_id, number, reader.schema, reader)
+def _stage(source: Source, state: Engine, staging: Staging, run: Run, number: int, reader: ChunkReader) -> Chunk:
+    chunk = staging.write(run.extraction_id, number, reader.schema, reader)
     with explaining(DestinationError, "write the state tables"), state.begin() as connection:
-        ledger.record_extracted(connection, extraction_id, chunk, dict(source.position(reader.last)))
+        runs.hold(connection, run)
+        ledger.record_extracted(connection, run.extraction_id, chunk, dict(source.position(reader.last)))
     log.info("Staged chunk %d: %d rows, %d bytes", chunk.number, chunk.rows, chunk.bytes)
     return chunk

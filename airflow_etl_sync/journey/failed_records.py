@@ -18,6 +18,7 @@ from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.journey.load import merge_once, stage
 from airflow_etl_sync.state import failed_records, ledger, runs, tables
 from airflow_etl_sync.state.failed_records import StoredRecord
+from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import Destination, MergeKeys
 
 if TYPE_CHECKING:
@@ -73,19 +74,19 @@ def replay(destination: Destination, records: Sequence[StoredRecord], identity: 
     tables.ensure(destination.engine)
     sync_key = records[0].sync_key
     with explaining(DestinationError, "begin the replay"), destination.engine.begin() as connection:
-        run_id = _start(connection, sync_key, identity)
+        run = _start(connection, sync_key, identity)
     counts = Counts()
     for number, alike in enumerate(_alike(records)):
-        counts += _replay_alike(destination, run_id, number, alike)
+        counts += _replay_alike(destination, run.extraction_id, number, alike)
     with explaining(DestinationError, "close the replay"), destination.engine.begin() as connection:
-        runs.mark_extracted(connection, run_id, counts.processed)
-        runs.mark_done(connection, run_id, counts)
+        runs.mark_extracted(connection, run, counts.processed)
+        runs.mark_done(connection, run.extraction_id, counts)
     log.info("Replayed %s into %s: %s", sync_key, destination.target, counts)
     return counts
 
 
-def _start(connection: Connection, sync_key: str, identity: RunIdentity) -> str:
-    run = runs.start(
+def _start(connection: Connection, sync_key: str, identity: RunIdentity) -> Run:
+    return runs.start(
         connection,
         identity,
         sync_key=sync_key,
@@ -98,7 +99,6 @@ def _start(connection: Connection, sync_key: str, identity: RunIdentity) -> str:
         host="",
         columns={},
     )
-    return run.extraction_id
 
 
 def _alike(records: Sequence[StoredRecord]) -> Iterator[list[StoredRecord]]:

@@ -52,10 +52,10 @@ def open_run(
         watermark = watermarks.read(connection, stream.sync_key)
         unfinished = runs.find_unfinished(connection, identity, stream.sync_key, fingerprint, watermark.version)
         if unfinished is not None:
-            runs.mark_resumed(connection, unfinished.extraction_id)
-            checkpoint = ledger.read_checkpoint(connection, unfinished.extraction_id)
+            run = runs.resume(connection, unfinished)
+            checkpoint = ledger.read_checkpoint(connection, run.extraction_id)
             log.info("Resuming the run of %s after %d chunks", stream.sync_key, len(checkpoint.chunks))
-            return Opening(unfinished, checkpoint, shape, [])
+            return Opening(run, checkpoint, shape, [])
     opened = source.open_window(watermark, rules)
     with explaining(DestinationError, "write the state tables"), state.begin() as connection:
         given_up = runs.give_up_old(connection, stream.sync_key)

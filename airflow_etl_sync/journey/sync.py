@@ -14,6 +14,7 @@ from airflow_etl_sync.journey.advance import close
 from airflow_etl_sync.journey.load import merge_once, stage
 from airflow_etl_sync.journey.opening import open_run
 from airflow_etl_sync.state import ledger, runs
+from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import Destination, MergeKeys, Source
 
 log = logging.getLogger(__name__)
@@ -65,15 +66,13 @@ def sync(
         host="",
     )
     run, checkpoint = opening.run, opening.checkpoint
-    loading = _Loading(
-        source, destination, MergeKeys(opening.shape.primary_key, stream.cursor_field), load_rules, run.extraction_id
-    )
+    loading = _Loading(source, destination, MergeKeys(opening.shape.primary_key, stream.cursor_field), load_rules, run)
     rows = sum(chunk.rows for chunk in checkpoint.chunks)
     with closing(source.read(run.window, checkpoint.resume_after)) as batches:
         for number, reader in enumerate(cut(batches, chunk_rows), start=len(checkpoint.chunks)):
             rows += loading.checkpoint(number, reader, try_number)
     with explaining(DestinationError, "close the run"), destination.engine.begin() as connection:
-        runs.mark_extracted(connection, run.extraction_id, rows)
+        runs.mark_extracted(connection, run, rows)
         advanced = close(connection, run.extraction_id)
     seconds = time.monotonic() - began
     log.info("Synced %s into %s: %s, %.1f s", stream.sync_key, destination.target, advanced.counts, seconds)
@@ -86,14 +85,16 @@ class _Loading:
     destination: Destination
     keys: MergeKeys
     rules: LoadRules
-    extraction_id: str
+    run: Run
 
     def checkpoint(self, number: int, reader: ChunkReader, try_number: int) -> int:
         """Bring one chunk over and commit it; its number of rows."""
-        staged = stage(self.destination, self.extraction_id, number, try_number, reader.schema, reader)
+        extraction_id = self.run.extraction_id
+        staged = stage(self.destination, extraction_id, number, try_number, reader.schema, reader)
         chunk = Chunk(number, reader.rows, 0)
         position = dict(self.source.position(reader.last))
         with explaining(DestinationError, f"load chunk {number}"), self.destination.engine.begin() as connection:
-            merge_once(self.destination, connection, self.extraction_id, chunk, staged, self.keys, self.rules)
-            ledger.record_extracted(connection, self.extraction_id, chunk, position)
+            runs.hold(connection, self.run)
+            merge_once(self.destination, connection, extraction_id, chunk, staged, self.keys, self.rules)
+            ledger.record_extracted(connection, extraction_id, chunk, position)
         return chunk.rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 from uuid import uuid4
@@ -29,6 +29,7 @@ class Run:
     :param fingerprint: a digest of what was asked for; a changed task does not resume an older one's work
     :param watermark_version: the version of the watermark that its window was made from
     :param fences: what the next watermark waits for, see :mod:`airflow_etl_sync.systems.postgres.source`
+    :param attempt: counts the tries of the extracting task; only the last may go on with it
     :param is_resumed: whether more than one snapshot fed it
     :param is_overtaken: whether a newer run of the sync has begun since
     """
@@ -43,6 +44,7 @@ class Run:
     fences: list[dict[str, Any]]
     staging_uri: str
     host: str
+    attempt: int = 1
     is_resumed: bool = False
     is_overtaken: bool = False
 
@@ -165,23 +167,35 @@ def has_run(connection: Connection, sync_key: str) -> bool:
     return bool(connection.scalar(select(exists().where(sync_run.c.sync_key == sync_key))))
 
 
-def mark_resumed(connection: Connection, extraction_id: str) -> None:
-    """Note that a second snapshot feeds the extraction."""
-    _set(connection, extraction_id, is_resumed=True)
+def resume(connection: Connection, run: Run) -> Run:
+    """Take an extraction over from an earlier try, which may be slow to die, and feed it from a second snapshot.
+
+    It waits for what that try is committing, and from then on that try commits nothing more (:func:`hold`).
+    """
+    taken = update(sync_run).where(sync_run.c.extraction_id == run.extraction_id)
+    taken_over = connection.execute(
+        taken.values(attempt=sync_run.c.attempt + 1, is_resumed=True).returning(sync_run.c.attempt)
+    )
+    return replace(run, attempt=taken_over.scalar_one(), is_resumed=True)
 
 
-def mark_extracted(connection: Connection, extraction_id: str, rows: int) -> None:
+def hold(connection: Connection, run: Run) -> None:
+    """Keep others from taking the extraction over until the transaction ends.
+
+    :raises StateError: (retryable) where a later try has done so already; it may see more than this one
+    """
+    if get(connection, run.extraction_id).attempt != run.attempt:
+        raise StateError("A later try of this task has taken its work over: this one stops.", is_retryable=True)
+
+
+def mark_extracted(connection: Connection, run: Run, rows: int) -> None:
     """Note that everything in the window is staged.
 
-    :raises StateError: (retryable) where another try of the task has done so in the meantime; it may have seen more
+    :raises StateError: (retryable) as :func:`hold`
     """
-    values = {"status": "extracted", "rows_extracted": rows, "extracted_at": datetime.now(timezone.utc)}
-    under_way = (sync_run.c.extraction_id == extraction_id) & (sync_run.c.status == "extracting")
-    if connection.execute(update(sync_run).where(under_way).values(**values)).rowcount != 1:
-        raise StateError(
-            "Another try of this task has completed the extraction meanwhile: the next try finds what is left to do.",
-            is_retryable=True,
-        )
+    hold(connection, run)
+    now = datetime.now(timezone.utc)
+    _set(connection, run.extraction_id, status="extracted", rows_extracted=rows, extracted_at=now)
 
 
 def mark_done(connection: Connection, extraction_id: str, counts: Counts) -> None:

@@ -71,6 +71,7 @@ sync_run = Table(
     Column("protection", Text, nullable=False),
     Column("staging_uri", Text),
     Column("host", Text),
+    Column("attempt", Integer, nullable=False),
     Column("is_resumed", Boolean, nullable=False),
     Column("is_overtaken", Boolean, nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False, index=True),

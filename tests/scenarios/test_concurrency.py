@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +13,8 @@ import pytest
 from airflow_etl_sync.core.model import Counts, CursorValue, Extraction, LoadRules, RunIdentity, Window, WindowRules
 from airflow_etl_sync.errors import StateError
 from airflow_etl_sync.state import runs, tables
+from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from airflow_etl_sync.systems.postgres.source import PostgresSource
 from tests.scenarios.world import FORMS, Form, World, rows, scalar, watermark
 
 
@@ -218,10 +220,45 @@ def test_a_try_that_is_slow_to_die_does_not_undo_what_its_successor_has_closed(
 
     handed_on: list[Extraction] = []
     monkeypatch.setattr(runs, "mark_extracted", wake_late)
-    with pytest.raises(StateError, match="Another try of this task") as caught:
+    with pytest.raises(StateError, match="A later try of this task") as caught:
         world.extract("same task")
     assert caught.value.is_retryable
     world.load(handed_on[0])
     world.advance(handed_on[0])
     found = warehouse.execute("SELECT status, rows_extracted, inserted FROM etl_sync.sync_run").fetchall()
     assert found == [("done", handed_on[0].rows, 2505)]
+
+
+@pytest.mark.scenario("S12")
+@pytest.mark.scenario("S13")
+@pytest.mark.parametrize("form", FORMS)
+def test_a_try_that_stood_still_commits_nothing_once_the_next_one_goes_on(
+    form: Form, world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    """Were it to close the run, what the next try sees more of would be loaded after the run's end."""
+    seen, may_go_on = threading.Event(), threading.Event()
+
+    class StandingStill(PostgresSource):
+        def read(self, window: Any, after: Any) -> Any:
+            yield from super().read(window, after)
+            seen.set()
+            may_go_on.wait(20)
+
+    class WakingTheOther(PostgresSource):
+        def read(self, window: Any, after: Any) -> Any:
+            may_go_on.set()
+            wait([first], 20)
+            yield from super().read(window, after)
+
+    reading = (PostgresAccess(world.source_db), world.stream)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(world.run, form, "same task", StandingStill(*reading))
+        assert seen.wait(20)
+        source.execute("INSERT INTO t SELECT 2500 + i, now() FROM generate_series(1, 5) AS i")
+        counts = world.run(form, "same task", WakingTheOther(*reading))
+    failure = first.exception()
+    assert isinstance(failure, StateError) and failure.is_retryable
+    assert counts == Counts(inserted=2_505)
+    found = "SELECT rows_extracted, inserted, skipped, attempt FROM etl_sync.sync_run"
+    assert warehouse.execute(found).fetchall() == [(2_505, 2_505, 0, 2)]
+    assert rows(warehouse) == rows(source)

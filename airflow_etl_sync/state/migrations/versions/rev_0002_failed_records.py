@@ -21,6 +21,7 @@ def _moment(name: str, *, nullable: bool = False) -> sa.Column[datetime]:
 
 
 def upgrade() -> None:
+    op.add_column("sync_run", sa.Column("attempt", sa.Integer, nullable=False, server_default="1"), schema=SCHEMA)
     op.add_column("sync_run", sa.Column("columns", sa.JSON, nullable=False, server_default="{}"), schema=SCHEMA)
     op.add_column("sync_run", sa.Column("deleted", sa.BigInteger, nullable=False, server_default="0"), schema=SCHEMA)
     op.create_table(
