@@ -317,6 +317,11 @@ class Extraction:
     ordered: bool = False
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it is all there was at the source, read in one go and each key once."""
+        return self.window.low is None and self.window.below is None and not self.ordered
+
+    @property
     def rows(self) -> int:
         return sum(chunk.rows for chunk in self.chunks)
 

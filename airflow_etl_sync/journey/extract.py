@@ -63,7 +63,7 @@ def extract(
         staging_uri=staging.uri,
         host=staging.host,
         chunks=tuple(chunks),
-        ordered=bool(opening.checkpoint.chunks) or not opening.shape.is_key_unique,
+        ordered=opening.is_ordered,
     )
     seconds = time.monotonic() - began
     log.info("Extracted %d rows of %s in %d chunks, %.1f s", extraction.rows, run.sync_key, len(chunks), seconds)

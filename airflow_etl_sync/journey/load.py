@@ -41,7 +41,7 @@ def load(
     began = time.monotonic()
     tables.ensure(destination.engine)
     done = _loaded(destination, extraction)
-    keys = MergeKeys(extraction.primary_key, extraction.cursor_field)
+    keys = MergeKeys(extraction.primary_key, extraction.cursor_field, are_new=extraction.is_whole)
     for chunk in extraction.chunks:
         if chunk.number not in done:
             _load_chunk(destination, staging, extraction, chunk, keys, rules, try_number)

@@ -28,6 +28,16 @@ class Opening:
     shape: Shape
     given_up: list[Run]
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether a key may stand in two chunks, so that they must be loaded one after another."""
+        return bool(self.checkpoint.chunks) or not self.shape.is_key_unique
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all there is at the source is read, in one go and each key once."""
+        return self.run.window.low is None and self.run.window.below is None and not self.is_ordered
+
 
 def open_run(
     source: Source,

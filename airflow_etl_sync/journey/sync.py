@@ -66,7 +66,8 @@ def sync(
         host="",
     )
     run, checkpoint = opening.run, opening.checkpoint
-    loading = _Loading(source, destination, MergeKeys(opening.shape.primary_key, stream.cursor_field), load_rules, run)
+    keys = MergeKeys(opening.shape.primary_key, stream.cursor_field, are_new=opening.is_whole)
+    loading = _Loading(source, destination, keys, load_rules, run)
     rows = sum(chunk.rows for chunk in checkpoint.chunks)
     with closing(source.read(run.window, checkpoint.resume_after)) as batches:
         for number, reader in enumerate(cut(batches, chunk_rows), start=len(checkpoint.chunks)):

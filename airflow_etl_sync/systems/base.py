@@ -152,10 +152,13 @@ class MergeKeys:
 
     :param primary_key: the columns that name a record
     :param cursor_field: the later of two rows of one key is the one with the higher cursor
+    :param are_new: whether the rows are likely to meet none of their keys: those of a first load, each key once. It
+        may prove wrong
     """
 
     primary_key: tuple[str, ...]
     cursor_field: str
+    are_new: bool = False
 
 
 class KeySource(Protocol):

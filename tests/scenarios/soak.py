@@ -153,6 +153,9 @@ class Soak:
         with self.writers.held_still():
             self.writers.habits.is_cursor_honest = is_honest
             self.writers.habits.prepares = chance.random() < 0.4
+            if is_honest:  # what was written since the last quiet moment went by the former habits
+                self.runs.settle()
+                self.runs.world.run("one_task")
         for _ in range(chance.randint(5, 30)):
             self._refuse_failures()
             self.runs.play()

@@ -597,3 +597,35 @@ def test_flag_suspects(flag: bool, was: str) -> None:
 
 def test_plan() -> None:
     assert sql.sessions.plan("SELECT 1") == "EXPLAIN SELECT 1"
+
+
+def test_insert() -> None:
+    rules = LoadRules(synced_at_column="synced")
+    assert_text(
+        sql.merging.insert(ORDERS, "stage_a", [("id", SQL("staged.id"))], rules, has_identity=True),
+        """
+        WITH inserted AS (
+            INSERT INTO "shop"."orders" ("id", "synced")
+            OVERRIDING SYSTEM VALUE
+            SELECT staged.id, now()
+            FROM "etl_sync"."stage_a" AS staged
+            RETURNING 1
+        )
+        SELECT count(*), 0
+        FROM inserted
+        """,
+    )
+
+
+def test_find_any() -> None:
+    assert_text(
+        sql.merging.find_any(ORDERS, "stage_a", [("id", SQL("staged.id")), ("b", SQL("staged.b"))]),
+        """
+        SELECT EXISTS (
+            SELECT FROM (SELECT staged.id AS "id", staged.b AS "b" FROM "etl_sync"."stage_a" AS staged LIMIT 100) """
+        """AS source
+            JOIN "shop"."orders" AS target ON "target"."id" = "source"."id"
+            AND "target"."b" = "source"."b"
+        )
+        """,
+    )

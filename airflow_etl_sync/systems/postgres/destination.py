@@ -88,9 +88,7 @@ class PostgresDestination:
             target = open_target(driver, self._table, staged, key, rules)
             refuse_unfit(target, staged, key, rules)
             fitted = fit(driver, target, staged, key, rules, may_set_aside=tolerance.errors > 0)
-            merging = Merging(
-                StagedRows(driver, staged, key), target, fitted, rules, keys.cursor_field, tolerance.errors
-            )
+            merging = Merging(StagedRows(driver, staged, key), target, fitted, rules, keys, tolerance.errors)
             upserted, failed = merging.run(rows)
             settled = merging.rows.settled(tolerance.watched)
             for statement in (sql.staging.drop_staging(staged.name), sql.rejects.drop_numbers(staged.name)):

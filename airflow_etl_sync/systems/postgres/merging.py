@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from airflow_etl_sync.core.failed_record import FailedRecord
 from airflow_etl_sync.core.model import LoadRules
 from airflow_etl_sync.errors import DataError, DestinationError
+from airflow_etl_sync.systems.base import MergeKeys
 from airflow_etl_sync.systems.postgres import sql
 from airflow_etl_sync.systems.postgres.fitting import Fit, Refusal
 from airflow_etl_sync.systems.postgres.rejects import PieceByPiece, RowError, StagedRows, Upserted, try_merge
@@ -31,7 +32,7 @@ class Merging:
     target: Target
     fitted: Fit
     rules: LoadRules
-    cursor_field: str
+    keys: MergeKeys
     allowed: int
 
     def run(self, rows: int) -> tuple[Upserted, list[FailedRecord]]:
@@ -41,7 +42,7 @@ class Merging:
         :returns: how many rows were written, and those that were taken out
         """
         refused = self._take_out_refused(rows)
-        upserted = try_merge(self.rows.driver, self._statement())
+        upserted = self._insert() or try_merge(self.rows.driver, self._statement())
         if not isinstance(upserted, RowError):
             return upserted, refused
         if not self.allowed:
@@ -56,6 +57,25 @@ class Merging:
             [error.sqlstate for error in errors.values()], len(refused), is_all=not pieces.is_hopeless
         )
         return pieces.done, [*refused, *self.rows.take_out_numbers(errors)]
+
+    def _insert(self) -> Upserted | None:
+        """Insert the rows of a first load, which takes a third of a merge's time; None where some row is there."""
+        import psycopg
+
+        if not self.keys.are_new:
+            return None
+        written = [(field.name, self._expression(field)) for field in self._written]
+        name, key = self.rows.staged.name, [each for each in written if each[0] in self.rows.key]
+        try:
+            with self.rows.driver.transaction():
+                found = self.rows.driver.execute(sql.merging.find_any(self.target.table, name, key)).fetchone()
+        except psycopg.DataError:
+            return None
+        if found != (False,):
+            return None
+        statement = sql.merging.insert(self.target.table, name, written, self.rules, has_identity=self._has_identity)
+        upserted = try_merge(self.rows.driver, statement)
+        return None if isinstance(upserted, RowError) else upserted
 
     def _take_out_refused(self, rows: int) -> list[FailedRecord]:
         """Take out the rows that have no key, or that the schema contract discards."""
@@ -102,24 +122,27 @@ class Merging:
         ]
 
     @property
+    def _has_identity(self) -> bool:
+        return any(self.fitted.columns[field.name].is_always_identity for field in self._written)
+
+    @property
     def _newest(self) -> list[str]:
         """The columns by which the newer of two rows of one key is told, the most telling first."""
-        telling = [self.cursor_field]
+        telling = [self.keys.cursor_field]
         if self.rules.conflict == "latest_wins" and self.rules.conflict_field:
             telling.insert(0, self.rules.conflict_field)
         written = {field.name for field in self._written}
         return [name for name in dict.fromkeys(telling) if name in written]
 
     def _statement(self, within: Composable | None = None) -> Composed:
-        columns, written = self.fitted.columns, self._written
         return sql.merging.merge(
             self.target.table,
             self.rows.staged.name,
-            [(field.name, self._expression(field)) for field in written],
+            [(field.name, self._expression(field)) for field in self._written],
             self.rows.key,
             self._newest,
             self.rules,
-            has_identity=any(columns[field.name].is_always_identity for field in written),
+            has_identity=self._has_identity,
             is_partitioned=self.target.is_partitioned,
             within=within,
             revives=self.target.can_flag(self.rows.staged),

@@ -8,7 +8,7 @@ from psycopg.sql import SQL, Composable, Composed, Identifier
 
 from airflow_etl_sync.core.keys import SOFT_DELETED
 from airflow_etl_sync.core.model import LoadRules, TableName
-from airflow_etl_sync.systems.postgres.sql.names import STATE_SCHEMA, column_list, identifier
+from airflow_etl_sync.systems.postgres.sql.names import STATE_SCHEMA, all_of, column_list, identifier
 
 
 def merge(
@@ -34,7 +34,6 @@ def merge(
     :param revives: whether the target can flag rows as deleted: over such a row any incoming row wins, whole
     """
     names = [name for name, _ in expressions]
-    managed = [rules.synced_at_column] if rules.synced_at_column else []
     return SQL("""WITH source AS (
     SELECT DISTINCT ON ({key}) {names}
     FROM (
@@ -53,20 +52,67 @@ def merge(
         key=column_list(key),
         place=Identifier(_free_name("etl_sync.place", names)),
         names=column_list(names),
-        expressions=SQL(", ").join(
-            SQL("{} AS {}").format(expression, Identifier(name)) for name, expression in expressions
-        ),
+        expressions=_named(expressions),
         staging=Identifier(STATE_SCHEMA, staging),
         within=SQL("") if within is None else SQL("\n        WHERE {}").format(within),
         newest=SQL("").join(SQL(", {} DESC NULLS LAST").format(Identifier(name)) for name in newest_first),
         target=identifier(table),
-        written=column_list([*names, *managed]),
-        values=SQL(", ").join([*(Identifier("source", name) for name in names), *(SQL("now()") for _ in managed)]),
-        overriding=SQL("OVERRIDING SYSTEM VALUE\n    ") if has_identity else SQL(""),
+        written=column_list([*names, *_managed(rules)]),
+        values=SQL(", ").join([*(Identifier("source", name) for name in names), *_managed_values(rules)]),
+        overriding=_OVERRIDING if has_identity else SQL(""),
         resolution=_resolution(names, key, rules, revives=revives),
         returned=_key_of_target(key) if is_partitioned else SQL("xmax = 0 AS is_new"),
         counts=_counts_by_key(table, key) if is_partitioned else _COUNTS,
     )
+
+
+def insert(
+    table: TableName,
+    staging: str,
+    expressions: Sequence[tuple[str, Composable]],
+    rules: LoadRules,
+    *,
+    has_identity: bool,
+) -> Composed:
+    """Insert the staged rows as they come, which fails where one is there already; count them, and no updates."""
+    return SQL("""WITH inserted AS (
+    INSERT INTO {target} ({written})
+    {overriding}SELECT {values}
+    FROM {staging} AS staged
+    RETURNING 1
+)
+SELECT count(*), 0
+FROM inserted""").format(
+        target=identifier(table),
+        written=column_list([*(name for name, _ in expressions), *_managed(rules)]),
+        overriding=_OVERRIDING if has_identity else SQL(""),
+        values=SQL(", ").join([*(expression for _, expression in expressions), *_managed_values(rules)]),
+        staging=Identifier(STATE_SCHEMA, staging),
+    )
+
+
+def find_any(table: TableName, staging: str, key: Sequence[tuple[str, Composable]]) -> Composed:
+    """Whether any of the first staged rows is in the target."""
+    same = [SQL("{} = {}").format(Identifier("target", name), Identifier("source", name)) for name, _ in key]
+    return SQL("""SELECT EXISTS (
+    SELECT FROM (SELECT {key} FROM {staging} AS staged LIMIT 100) AS source
+    JOIN {target} AS target ON {same}
+)""").format(key=_named(key), staging=Identifier(STATE_SCHEMA, staging), target=identifier(table), same=all_of(same))
+
+
+_OVERRIDING = SQL("OVERRIDING SYSTEM VALUE\n    ")
+
+
+def _named(expressions: Sequence[tuple[str, Composable]]) -> Composed:
+    return SQL(", ").join(SQL("{} AS {}").format(expression, Identifier(name)) for name, expression in expressions)
+
+
+def _managed(rules: LoadRules) -> list[str]:
+    return [rules.synced_at_column] if rules.synced_at_column else []
+
+
+def _managed_values(rules: LoadRules) -> list[Composable]:
+    return [SQL("now()") for _ in _managed(rules)]
 
 
 CHECK_CONSTRAINTS = SQL("SET CONSTRAINTS ALL IMMEDIATE")
