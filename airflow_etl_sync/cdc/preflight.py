@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_etl_sync.cdc import sql
+from airflow_etl_sync.cdc.source_state import (
+    Publication,
+    Server,
+    SlotState,
+    TableState,
+    read_publications,
+    read_server,
+    read_slot,
+    read_tables,
+)
 from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.errors import ConfigurationError, EtlSyncError, SchemaError, StateError
 from airflow_etl_sync.systems.postgres.sql import relation_name
@@ -73,69 +83,6 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class SlotState:
-    """A logical slot as the server shows it.
-
-    :param database: the one that it belongs to; a physical slot belongs to none
-    :param active_pid: the server process that reads it now
-    :param wal_status: ``reserved``, ``extended``, ``unreserved`` or ``lost``
-    :param confirmed: what lies before this position is acknowledged
-    :param retained_bytes: how much WAL the server keeps for it
-    :param lag_bytes: how much WAL lies behind the confirmed position
-    """
-
-    is_logical: bool
-    plugin: str | None
-    database: str | None
-    active_pid: int | None
-    wal_status: str
-    confirmed: int | None
-    retained_bytes: int | None
-    lag_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """A publication.
-
-    :param is_whole: whether it publishes inserts, updates, deletes and truncates
-    :param is_maybe_late: whether it may have been made after the slot
-    :param is_ours: whether this package made it
-    """
-
-    name: str
-    is_whole: bool
-    is_maybe_late: bool
-    is_ours: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TableState:
-    """A table whose changes are wanted.
-
-    :param is_publishable: whether it is one whose rows are written to the log
-    :param is_identified: whether updates and deletes tell which row they change, in every partition
-    """
-
-    table: TableName
-    exists: bool
-    is_publishable: bool
-    is_published: bool
-    is_identified: bool
-    is_readable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Server:
-    database: str
-    user: str
-    wal_level: str
-    max_slots: int
-    slots: int
-    may_replicate: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Examined:
     """A source looked at once.
 
@@ -163,12 +110,9 @@ def examine(
     connection: psycopg.Connection[Any], slot: str, publications: Sequence[str], tables: Sequence[TableName]
 ) -> Examined:
     """Look at a server, a slot, publications and tables."""
-    row: Any = connection.execute(sql.READ_SERVER).fetchone()
-    server = _Server(*row)
-    state = read_slot(connection, slot)
-    named = {"slot": slot, "publications": list(publications), "mark": sql.MARK}
-    found = tuple(Publication(*each) for each in connection.execute(sql.READ_PUBLICATIONS, named))
-    states = _read_tables(connection, publications, tables)
+    server, state = read_server(connection), read_slot(connection, slot)
+    found = read_publications(connection, slot, publications)
+    states = read_tables(connection, publications, tables)
     findings = [
         *_of_server(server, has_slot=state is not None),
         *_of_slot(slot, state, server.database),
@@ -178,21 +122,7 @@ def examine(
     return Examined(state, found, states, tuple(findings))
 
 
-def read_slot(connection: psycopg.Connection[Any], slot: str) -> SlotState | None:
-    """A slot's state; None where there is none of that name."""
-    row = connection.execute(sql.READ_SLOT, {"slot": slot}).fetchone()
-    return SlotState(*row) if row else None
-
-
-def _read_tables(
-    connection: psycopg.Connection[Any], publications: Sequence[str], tables: Sequence[TableName]
-) -> tuple[TableState, ...]:
-    named = {"relations": [relation_name(table) for table in tables], "publications": list(publications)}
-    rows = connection.execute(sql.READ_TABLES, named).fetchall() if tables else []
-    return tuple(TableState(table, *row) for table, row in zip(tables, rows, strict=True))
-
-
-def _of_server(server: _Server, *, has_slot: bool) -> list[Finding]:
+def _of_server(server: Server, *, has_slot: bool) -> list[Finding]:
     findings = []
     if server.wal_level != "logical":
         findings.append(

@@ -6,15 +6,16 @@ import re
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.cdc import sql
-from airflow_etl_sync.cdc.preflight import Examined, Finding, examine, late, missing, read_slot
+from airflow_etl_sync.cdc.preflight import Examined, Finding, examine, late, missing
+from airflow_etl_sync.cdc.relation_types import TypedRelation, read_relation_types
+from airflow_etl_sync.cdc.source_state import read_slot
 from airflow_etl_sync.core.columns import ColumnTypes
 from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.errors import ConfigurationError, SourceError, StateError, explaining
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
-from airflow_etl_sync.systems.postgres.sql import TYPES_OF_COLUMNS
 
 if TYPE_CHECKING:
     import psycopg
@@ -25,26 +26,6 @@ Lsn = int
 _SLOT_NAME = re.compile(r"[a-z0-9_]{1,63}", re.ASCII)
 _LONGEST_NAME_BYTES = 63
 _IN_USE, _UNDEFINED, _NOT_IN_STATE = "55006", "42704", "55000"
-
-
-class TypedColumn(Protocol):
-    """A column of a relation as pgoutput tells it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def type_oid(self) -> int: ...
-    @property
-    def type_modifier(self) -> int: ...
-
-
-class TypedRelation(Protocol):
-    """A relation as pgoutput tells it."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def columns(self) -> Sequence[TypedColumn]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +95,8 @@ class ReplicationSlot:
             raise ConfigurationError("Name at least one table whose changes are wanted.")
         with self._connected("set up") as connection:
             examined = examine(connection, self.slot, self.publications, tables)
-            _refuse_republishing(examined)
             examined.refuse(setting_up=True)
+            _refuse_republishing(examined)
             connection.execute(sql.BE_PATIENT)
             with _explaining_waits():
                 self._publish(connection, examined, tables)
@@ -199,13 +180,8 @@ class ReplicationSlot:
 
         A type that was dropped since the change was made is text.
         """
-        columns = [(relation.id, column) for relation in relations for column in relation.columns]
-        types: dict[int, dict[str, ColumnTypes]] = {relation: {} for relation, _ in columns}
         with self._connected("ask for the types of") as connection:
-            told = _types(connection, [(column.type_oid, column.type_modifier) for _, column in columns])
-        for (relation, column), found in zip(columns, told, strict=True):
-            types[relation][column.name] = found
-        return types
+            return read_relation_types(connection, relations)
 
     def _peek(self, upto: Lsn, changes: int, timeout: SQL) -> Generator[tuple[Lsn, bytes]]:
         with self._connected("read") as connection:
@@ -308,26 +284,16 @@ def _prepare(connection: psycopg.Connection[Any], timeout: SQL) -> None:
 def _skipped_publications(connection: psycopg.Connection[Any]) -> list[str]:
     """A list that fills when the server passes changes over because there was no publication yet.
 
-    PostgreSQL 18 and later only warn of it; others fail.
+    PostgreSQL 18 and later only warn of it and skip them; others fail.
     """
     skipped: list[str] = []
 
     def note(diagnostic: Diagnostic) -> None:
-        if diagnostic.sqlstate == _UNDEFINED:
-            skipped.append(_UNDEFINED)
+        if diagnostic.sqlstate in (_UNDEFINED, _NOT_IN_STATE):
+            skipped.append(diagnostic.sqlstate)
 
     connection.add_notice_handler(note)
     return skipped
-
-
-def _types(connection: psycopg.Connection[Any], wanted: Sequence[tuple[int, int]]) -> list[ColumnTypes]:
-    each = list(dict.fromkeys(wanted))
-    known = {oid for (oid,) in connection.execute(sql.KNOWN_TYPES, {"oids": [oid for oid, _ in each]})}
-    asked = [pair for pair in each if pair[0] in known]
-    values = {"oids": [oid for oid, _ in asked], "modifiers": [modifier for _, modifier in asked]}
-    rows = connection.execute(TYPES_OF_COLUMNS, values).fetchall()
-    told = {pair: ColumnTypes(row[0], row[3]) for pair, row in zip(asked, rows, strict=True)}
-    return [told.get(pair, ColumnTypes("text", "text")) for pair in wanted]
 
 
 @contextmanager

@@ -12,7 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from airflow_etl_sync.cdc.slot import ReplicationSlot
 from airflow_etl_sync.systems.postgres import windows
+from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.scenarios.mortal import MortalPostgres
 from tests.scenarios.world import World
 
@@ -52,6 +54,20 @@ def drop_slot(conninfo: str, slot: str, seconds: float = 10.0) -> None:
             except psycopg.errors.ObjectInUse:
                 assert time.monotonic() < deadline, f"the slot {slot} is in use"
                 time.sleep(0.05)
+
+
+@pytest.fixture
+def t(source: psycopg.Connection) -> psycopg.Connection:
+    """An autocommitting connection to the source with a table ``t``."""
+    source.execute("CREATE TABLE t (id integer PRIMARY KEY, v text)")
+    return source
+
+
+@pytest.fixture
+def slot(t: psycopg.Connection, source_db: str, slots: Callable[[str], str]) -> ReplicationSlot:
+    """A slot that is not there yet."""
+    name = slots(source_db)
+    return ReplicationSlot(PostgresAccess(source_db), name, f"of {name}")
 
 
 @pytest.fixture(autouse=True)
