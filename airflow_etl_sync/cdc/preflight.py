@@ -35,6 +35,7 @@ Code = Literal[
     "slot_endangered",
     "slot_busy",
     "publication_missing",
+    "publication_gone",
     "publication_after_slot",
     "publication_partial",
     "table_missing",
@@ -74,7 +75,7 @@ class Finding:
 
     def as_error(self) -> EtlSyncError:
         """The error for who goes on regardless."""
-        if self.code in ("slot_missing", "slot_lost", "publication_missing", "publication_after_slot"):
+        if self.code in ("slot_missing", "slot_lost", "publication_gone", "publication_after_slot"):
             return StateError(str(self))
         return (SchemaError if self.code.startswith(("table_", "replica_")) else ConfigurationError)(str(self))
 
@@ -212,12 +213,8 @@ def _of_busy(name: str, slot: SlotState) -> list[Finding]:
 
 
 def _of_publications(wanted: Sequence[str], found: Sequence[Publication], *, has_slot: bool) -> list[Finding]:
-    missing = [name for name in wanted if name not in {each.name for each in found}]
-    findings = [
-        Finding("publication_missing", f"There is no publication {name!r}", _RESYNC if has_slot else _SET_UP)
-        for name in missing
-    ]
-    return findings + [
+    absent = [name for name in wanted if name not in {each.name for each in found}]
+    return [_absent(name, has_slot=has_slot) for name in absent] + [
         Finding(
             "publication_partial",
             f"The publication {each.name!r} leaves out some of inserts, updates, deletes and truncates",
@@ -226,6 +223,13 @@ def _of_publications(wanted: Sequence[str], found: Sequence[Publication], *, has
         for each in found
         if not each.is_whole
     ]
+
+
+def _absent(publication: str, *, has_slot: bool) -> Finding:
+    """A new publication beside a slot that is older would hide that what was changed meanwhile is lost."""
+    if has_slot:
+        return Finding("publication_gone", f"There is a slot and no publication {publication!r}", _RESYNC)
+    return Finding("publication_missing", f"There is no publication {publication!r}", _SET_UP)
 
 
 def late(publications: Sequence[str]) -> Finding:

@@ -96,7 +96,6 @@ class ReplicationSlot:
         with self._connected("set up") as connection:
             examined = examine(connection, self.slot, self.publications, tables)
             examined.refuse(setting_up=True)
-            _refuse_republishing(examined)
             connection.execute(sql.BE_PATIENT)
             with _explaining_waits():
                 self._publish(connection, examined, tables)
@@ -308,13 +307,6 @@ def _explaining_waits() -> Generator[None]:
             "it has ended (see pg_stat_activity, and pg_prepared_xacts).",
             sqlstate=error.sqlstate,
         ) from None
-
-
-def _refuse_republishing(examined: Examined) -> None:
-    """A slot without its publication: what was changed meanwhile is lost, and a new publication would hide it."""
-    for finding in examined.findings:
-        if finding.code == "publication_missing" and examined.slot is not None:
-            raise finding.as_error()
 
 
 def _refuse_slot_name(slot: str) -> None:

@@ -141,9 +141,9 @@ def test_publication_that_was_dropped(t: psycopg.Connection, slot: ReplicationSl
     slot.set_up([T])
     t.execute(sql.drop_publication(slot.publications[0]))
     t.execute("INSERT INTO t VALUES (1, 'lost')")
-    assert codes(slot) == ["publication_missing", "table_not_published"]
+    assert codes(slot) == ["publication_gone", "table_not_published"]
     for attempt in (lambda: messages(slot), lambda: slot.set_up([T])):
-        with pytest.raises(StateError, match=r"There is no publication .* copy the tables afresh"):
+        with pytest.raises(StateError, match=r"There is a slot and no publication .* copy the tables afresh"):
             attempt()
 
 
