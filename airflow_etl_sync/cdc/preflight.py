@@ -19,7 +19,7 @@ from airflow_etl_sync.cdc.source_state import (
 )
 from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.errors import ConfigurationError, EtlSyncError, SchemaError, StateError
-from airflow_etl_sync.systems.postgres.sql import relation_name
+from airflow_etl_sync.systems.postgres.sql.names import relation_name
 
 if TYPE_CHECKING:
     import psycopg
@@ -118,7 +118,7 @@ def examine(
         *_of_server(server, has_slot=state is not None),
         *_of_slot(slot, state, server.database),
         *_of_publications(publications, found, has_slot=state is not None),
-        *(finding for table in states for finding in _of_table(table, publications)),
+        *(finding for table in states for finding in _of_table(table, [each.name for each in found])),
     ]
     return Examined(state, found, states, tuple(findings))
 
@@ -257,7 +257,7 @@ def _of_table(table: TableState, publications: Sequence[str]) -> Iterator[Findin
 
 
 def _of_real_table(table: TableState, name: str, relation: str, publications: Sequence[str]) -> Iterator[Finding]:
-    if not table.is_published:
+    if publications and not table.is_published:
         yield Finding(
             "table_not_published",
             f"The table {name} is not in the publication {', '.join(map(repr, publications))}",

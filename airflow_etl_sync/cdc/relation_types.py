@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_etl_sync.cdc import sql
 from airflow_etl_sync.core.columns import ColumnTypes
-from airflow_etl_sync.systems.postgres.sql import TYPES_OF_COLUMNS
+from airflow_etl_sync.systems.postgres.sql.streams import TYPES_OF_COLUMNS
 
 if TYPE_CHECKING:
     import psycopg

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.cdc import sql
 from airflow_etl_sync.core.model import TableName
-from airflow_etl_sync.systems.postgres.sql import relation_name
+from airflow_etl_sync.systems.postgres.sql.names import relation_name
 
 if TYPE_CHECKING:
     import psycopg

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from psycopg.sql import SQL, Composable, Composed, Identifier, Literal
 
 from airflow_etl_sync.core.model import TableName
-from airflow_etl_sync.systems.postgres.sql import PINNED_SETTINGS, identifier
+from airflow_etl_sync.systems.postgres.sql.names import identifier
+from airflow_etl_sync.systems.postgres.sql.sessions import PINNED_SETTINGS
 
 PLUGIN = "pgoutput"
 MARK = "made by airflow-etl-sync"
