@@ -1,0 +1,43 @@
+"""Commits that the log tells before readers see them.
+
+A commit is in the log, and can be decoded, a moment before its rows are visible; under synchronous replication that
+moment lasts until the standby answers. A reader that is to see all that the log has told must wait.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from airflow_etl_sync.errors import SourceError, explaining
+from airflow_etl_sync.systems.postgres import sql
+
+if TYPE_CHECKING:
+    from airflow_etl_sync.systems.postgres.access import PostgresAccess
+
+LONGEST_WAIT_SECONDS = 60.0
+_PAUSE_SECONDS = 0.05
+
+
+def wait_until_visible(source: PostgresAccess) -> None:
+    """Wait until every transaction that has begun by now has ended, so that all commits told so far are visible.
+
+    :raises SourceError: (retryable) where one goes on for longer than :data:`LONGEST_WAIT_SECONDS`
+    """
+    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+    with explaining(SourceError, "wait for transactions in flight"), closing(source.connect()) as connection:
+        following = _bounds(connection)[1]
+        while _bounds(connection)[0] < following:
+            if time.monotonic() > deadline:
+                raise SourceError(
+                    "A transaction that was in flight on the source when the copy was to begin has not ended within "
+                    f"{LONGEST_WAIT_SECONDS:.0f} s, and what it has committed may not be visible yet: a retry "
+                    "waits again."
+                )
+            time.sleep(_PAUSE_SECONDS)
+
+
+def _bounds(connection: Any) -> tuple[int, int]:
+    oldest, following = connection.execute(sql.window.READ_TRANSACTION_BOUNDS).fetchone()
+    return int(oldest), int(following)
