@@ -118,9 +118,7 @@ def test_an_empty_table_is_made_and_ready(
 
 def test_a_commit_that_the_log_tells_before_readers_see_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under synchronous replication a commit is written, and told, while its session waits for the standby."""
-    with EmbeddedPostgres(
-        settings={"synchronous_standby_names": "'absent'", "synchronous_commit": "local"}
-    ) as postgres:
+    with EmbeddedPostgres(settings={"synchronous_standby_names": "absent", "synchronous_commit": "local"}) as postgres:
         conninfo = postgres.databases.create_database("waiting")
         with psycopg.connect(conninfo, autocommit=True) as source:
             source.execute("CREATE TABLE t (id integer PRIMARY KEY)")
