@@ -122,10 +122,17 @@ def test_a_commit_that_the_log_tells_before_readers_see_it_is_waited_for(monkeyp
         conninfo = postgres.databases.create_database("waiting")
         with psycopg.connect(conninfo, autocommit=True) as source:
             source.execute("CREATE TABLE t (id integer PRIMARY KEY)")
-            source.execute("SELECT pg_create_logical_replication_slot('told', 'test_decoding')")
+            source.execute("CREATE PUBLICATION told FOR TABLE t")
+            source.execute("SELECT pg_create_logical_replication_slot('told', 'pgoutput')")
             committing = threading.Thread(target=commit_for_the_standby, args=(conninfo,))
             committing.start()
-            told = "SELECT count(*) FROM pg_logical_slot_peek_changes('told', NULL, NULL) WHERE data LIKE '%INSERT%'"
+            told = """
+                SELECT count(*)
+                FROM pg_logical_slot_peek_binary_changes(
+                    'told', NULL, NULL, 'proto_version', '1', 'publication_names', 'told'
+                )
+                WHERE get_byte(data, 0) = ascii('I')
+            """
             while not scalar(source, told):
                 pass
             assert scalar(source, "SELECT count(*) FROM t") == 0, "told, and not seen"
