@@ -10,10 +10,13 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from airflow_etl_sync.cdc import sql
 from airflow_etl_sync.errors import SourceError, explaining
-from airflow_etl_sync.systems.postgres import sql
 
 if TYPE_CHECKING:
+    import psycopg
+    from psycopg.sql import SQL
+
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 LONGEST_WAIT_SECONDS = 60.0
@@ -27,8 +30,8 @@ def wait_until_visible(source: PostgresAccess) -> None:
     """
     deadline = time.monotonic() + LONGEST_WAIT_SECONDS
     with explaining(SourceError, "wait for transactions in flight"), closing(source.connect()) as connection:
-        following = _bounds(connection)[1]
-        while _bounds(connection)[0] < following:
+        following = _number(connection, sql.BEGIN_AFTER_ALL)
+        while _number(connection, sql.READ_OLDEST) < following:
             if time.monotonic() > deadline:
                 raise SourceError(
                     "A transaction that was in flight on the source when the copy was to begin has not ended within "
@@ -38,6 +41,6 @@ def wait_until_visible(source: PostgresAccess) -> None:
             time.sleep(_PAUSE_SECONDS)
 
 
-def _bounds(connection: Any) -> tuple[int, int]:
-    oldest, following = connection.execute(sql.window.READ_TRANSACTION_BOUNDS).fetchone()
-    return int(oldest), int(following)
+def _number(connection: psycopg.Connection[Any], query: SQL) -> int:
+    row: Any = connection.execute(query).fetchone()
+    return int(row[0])
