@@ -1,0 +1,172 @@
+"""Messages of pgoutput, built by the manual's tables, come back as what they say; anything else is one error."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_etl_sync.cdc.pgoutput import Decoder, transactions
+from airflow_etl_sync.core.changes import (
+    UNCHANGED,
+    Begin,
+    Commit,
+    Delete,
+    Insert,
+    LogicalMessage,
+    Origin,
+    Relation,
+    RelationColumn,
+    Truncate,
+    TypeMessage,
+    Update,
+    Value,
+    Values,
+    lsn_of,
+    lsn_text,
+)
+from airflow_etl_sync.errors import StateError
+
+TABLE = Relation(16_384, "public", "t", "d", (RelationColumn("id", True, 20, -1), RelationColumn("v", False, 1043, 24)))
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=timezone.utc)
+MICROSECONDS = (MOMENT - datetime(2000, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1)
+
+
+def text(value: str) -> bytes:
+    return value.encode() + b"\0"
+
+
+def relation(table: Relation) -> bytes:
+    columns = b"".join(
+        struct.pack(">B", column.is_key) + text(column.name) + struct.pack(">Ii", column.type_oid, column.type_modifier)
+        for column in table.columns
+    )
+    head = struct.pack(">I", table.id) + text(table.schema) + text(table.name)
+    return b"R" + head + table.identity.encode() + struct.pack(">H", len(table.columns)) + columns
+
+
+def row(values: Values) -> bytes:
+    return struct.pack(">H", len(values)) + b"".join(map(column, values))
+
+
+def column(value: Value) -> bytes:
+    if value is None:
+        return b"n"
+    if not isinstance(value, str):
+        return b"u"
+    return b"t" + struct.pack(">I", len(value.encode())) + value.encode()
+
+
+def about(kind: bytes, rest: bytes, table: Relation = TABLE) -> bytes:
+    return kind + struct.pack(">I", table.id) + rest
+
+
+@pytest.fixture
+def decoder() -> Decoder:
+    known = Decoder()
+    known.decode(relation(TABLE))
+    return known
+
+
+OTHERS = [
+    (b"B" + struct.pack(">qqI", 5, MICROSECONDS, 77), Begin(5, MOMENT, 77)),
+    (b"C" + struct.pack(">Bqqq", 0, 5, 9, MICROSECONDS), Commit(5, 9, MOMENT)),
+    (b"O" + struct.pack(">q", 3) + text("elsewhere"), Origin(3, "elsewhere")),
+    (b"Y" + struct.pack(">I", 99) + text("") + text("mood"), TypeMessage(99, "pg_catalog", "mood")),
+    (
+        b"M" + struct.pack(">Bq", 1, 8) + text("p") + struct.pack(">I", 2) + b"\0\1",
+        LogicalMessage(8, True, "p", b"\0\1"),
+    ),
+    (relation(TABLE), TABLE),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), OTHERS, ids=[type(message).__name__ for _, message in OTHERS])
+def test_messages_that_are_no_changes(data: bytes, message: object) -> None:
+    assert Decoder().decode(data) == message
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (about(b"I", b"N" + row(("1", None))), Insert(TABLE, ("1", None))),
+        (about(b"U", b"N" + row(("1", UNCHANGED))), Update(TABLE, None, ("1", UNCHANGED))),
+        (about(b"U", b"K" + row(("1", None)) + b"N" + row(("2", "ü"))), Update(TABLE, ("1", None), ("2", "ü"))),
+        (about(b"U", b"O" + row(("1", "")) + b"N" + row(("1", "b"))), Update(TABLE, ("1", ""), ("1", "b"), False)),
+        (about(b"D", b"K" + row(("1", None))), Delete(TABLE, ("1", None))),
+        (about(b"D", b"O" + row(("1", "a"))), Delete(TABLE, ("1", "a"), False)),
+        (b"T" + struct.pack(">IBI", 1, 0, TABLE.id), Truncate((TABLE,))),
+    ],
+)
+def test_changes(decoder: Decoder, data: bytes, message: object) -> None:
+    assert decoder.decode(data) == message
+
+
+def test_a_table_told_again_unchanged_is_the_same_object(decoder: Decoder) -> None:
+    first = decoder.decode(relation(TABLE))
+    assert decoder.decode(relation(TABLE)) is first
+    wider = Relation(TABLE.id, "public", "t", "f", (*TABLE.columns, RelationColumn("w", False, 25, -1)))
+    assert decoder.decode(relation(wider)) == wider
+    assert decoder.decode(about(b"I", b"N" + row(("1", "2", "3")))) == Insert(wider, ("1", "2", "3"))
+
+
+VALUES = st.none() | st.just(UNCHANGED) | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+
+
+@given(st.tuples(VALUES, VALUES), st.tuples(VALUES, VALUES))
+def test_any_values_come_back(old: Values, new: Values) -> None:
+    decoder = Decoder()
+    decoder.decode(relation(TABLE))
+    assert decoder.decode(about(b"U", b"O" + row(old) + b"N" + row(new))) == Update(TABLE, old, new, False)
+
+
+WHOLE = [
+    about(b"I", b"N" + row(("1", "abc"))),
+    about(b"U", b"K" + row(("1", None)) + b"N" + row(("2", "b"))),
+    about(b"D", b"K" + row(("1", None))),
+    b"T" + struct.pack(">IBI", 1, 0, TABLE.id),
+    *(data for data, _ in OTHERS),
+]
+
+
+@given(st.sampled_from(WHOLE), st.data())
+def test_a_message_cut_short_is_one_error(message: bytes, data: st.DataObject) -> None:
+    decoder = Decoder()
+    decoder.decode(relation(TABLE))
+    cut = message[: data.draw(st.integers(0, len(message) - 1))]
+    with pytest.raises(StateError):
+        decoder.decode(cut)
+
+
+@given(st.binary(max_size=60), st.sampled_from(b"BCIUDTROYMZ"))
+def test_any_bytes_are_a_message_or_one_error(rest: bytes, kind: int) -> None:
+    decoder = Decoder()
+    decoder.decode(relation(TABLE))
+    with suppress(StateError):
+        assert decoder.decode(bytes([kind]) + rest) is not None
+
+
+@pytest.mark.parametrize("kind", [b"S", b"b", b"\xff", b""])
+def test_a_kind_of_another_protocol_is_named(kind: bytes) -> None:
+    with pytest.raises(StateError, match="protocol 1 of pgoutput does not have"):
+        Decoder().decode(kind + b"\0\0\0\1")
+
+
+def test_binary_values_are_refused(decoder: Decoder) -> None:
+    with pytest.raises(StateError, match="not whole"):
+        decoder.decode(about(b"I", b"N" + struct.pack(">H", 2) + b"b" + struct.pack(">I", 1) + b"xn"))
+
+
+def test_transactions_leave_out_what_only_the_decoder_needs() -> None:
+    log = [(0, data) for data, _ in OTHERS] + [(0, about(b"I", b"N" + row(("1", None))))]
+    assert [type(each) for each in transactions(log, Decoder())] == [Begin, Commit, Insert]
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_positions_are_written_as_postgresql_does(lsn: int) -> None:
+    assert lsn_of(lsn_text(lsn)) == lsn
+    assert lsn_text(lsn_of("16/B374D848")) == "16/B374D848"
