@@ -20,7 +20,9 @@ if TYPE_CHECKING:
         StateError,
     )
     from airflow_etl_sync.factory import incremental_sync
+    from airflow_etl_sync.hooks.cdc import PostgresCdcHook
     from airflow_etl_sync.operators.advance import WatermarkAdvanceOperator
+    from airflow_etl_sync.operators.cdc_slot import CdcSetUpOperator, CdcTearDownOperator
     from airflow_etl_sync.operators.extract import IncrementalExtractOperator
     from airflow_etl_sync.operators.failed_records import FailedRecordsOperator
     from airflow_etl_sync.operators.load import UpsertLoadOperator
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from airflow_etl_sync.operators.watermark import WatermarkSetOperator
 
 __all__ = [
+    "CdcSetUpOperator",
+    "CdcTearDownOperator",
     "ConfigurationError",
     "DataError",
     "DestinationError",
@@ -36,6 +40,7 @@ __all__ = [
     "FailedRecordsOperator",
     "IncrementalExtractOperator",
     "IncrementalSyncOperator",
+    "PostgresCdcHook",
     "ReconcileOperator",
     "SchemaError",
     "SourceError",
@@ -47,9 +52,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CdcSetUpOperator": "operators.cdc_slot",
+    "CdcTearDownOperator": "operators.cdc_slot",
     "FailedRecordsOperator": "operators.failed_records",
     "IncrementalExtractOperator": "operators.extract",
     "IncrementalSyncOperator": "operators.sync",
+    "PostgresCdcHook": "hooks.cdc",
     "ReconcileOperator": "operators.reconcile",
     "UpsertLoadOperator": "operators.load",
     "WatermarkAdvanceOperator": "operators.advance",

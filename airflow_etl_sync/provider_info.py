@@ -5,6 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 _INTEGRATION = "ETL sync"
+_POSTGRES_CDC = {
+    "connection-type": "postgres_cdc",
+    "hook-class-name": "airflow_etl_sync.hooks.cdc.PostgresCdcHook",
+    "hook-name": "PostgreSQL change data capture",
+    "ui-field-behaviour": {
+        "hidden-fields": [],
+        "relabeling": {"schema": "Database"},
+        "placeholders": {"port": "5432", "extra": '{"sslmode": "verify-full"}'},
+    },
+    "conn-fields": {
+        "slot": {
+            "label": "Replication slot",
+            "description": "Its name: 1 to 63 of a-z, 0-9 and underscore, unique on the server.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "publication": {
+            "label": "Publication",
+            "description": "Its name; empty takes the slot's name.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "tables": {
+            "label": "Tables",
+            "description": "Those whose changes are captured, separated by commas: shop.orders, shop.customers.",
+            "schema": {"type": ["string", "null"]},
+        },
+    },
+}
+"""A connection's form beside the usual fields; what it asks for is kept in the connection's extras."""
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -22,6 +50,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": _INTEGRATION,
                 "python-modules": [
                     "airflow_etl_sync.operators.advance",
+                    "airflow_etl_sync.operators.cdc_slot",
                     "airflow_etl_sync.operators.extract",
                     "airflow_etl_sync.operators.failed_records",
                     "airflow_etl_sync.operators.load",
@@ -31,4 +60,6 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
+        "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_etl_sync.hooks.cdc"]}],
+        "connection-types": [_POSTGRES_CDC],
     }

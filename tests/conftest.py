@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,37 @@ def warehouse(warehouse_db: str) -> Iterator[psycopg.Connection]:
     """An autocommitting psycopg connection to the destination database."""
     with psycopg.connect(warehouse_db, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture
+def slots(new_database: Callable[[str], str]) -> Iterator[Callable[[str], str]]:
+    """A maker of names for replication slots: takes a database's conninfo, gives a name that is free on the server.
+
+    What has that name afterwards is dropped, whoever made it: before the databases are, which a slot would keep alive.
+    """
+    with ExitStack() as drops:
+
+        def name(conninfo: str) -> str:
+            slot = f"test_{secrets.token_hex(6)}"
+            drops.callback(drop_slot, conninfo, slot)
+            return slot
+
+        yield name
+
+
+def drop_slot(conninfo: str, slot: str, seconds: float = 10.0) -> None:
+    """Drop a slot that may be there, ending its reader's session."""
+    deadline = time.monotonic() + seconds
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        while connection.execute("SELECT FROM pg_replication_slots WHERE slot_name = %s", [slot]).rowcount:
+            connection.execute(
+                "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s", [slot]
+            )
+            try:
+                connection.execute("SELECT pg_drop_replication_slot(%s)", [slot])
+            except psycopg.errors.ObjectInUse:
+                assert time.monotonic() < deadline, f"the slot {slot} is in use"
+                time.sleep(0.05)
 
 
 @pytest.fixture(autouse=True)

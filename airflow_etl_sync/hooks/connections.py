@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 
+CDC_TYPE = "postgres_cdc"
+CDC_FIELDS = frozenset({"slot", "publication", "tables"})
+"""What the form of that type asks for beside the connection itself; it lies among the extras."""
+
+
 def postgres_access(conn_id: str) -> PostgresAccess:
     """Give the way into the PostgreSQL database that an Airflow connection names.
 
@@ -19,7 +24,7 @@ def postgres_access(conn_id: str) -> PostgresAccess:
     (``{"sslmode": "verify-full"}``), but for those that Airflow's own hook keeps for itself, such as
     ``iam``, for which that hook asks for the token.
 
-    :param conn_id: the id of a connection of type ``postgres``
+    :param conn_id: the id of a connection of type ``postgres`` or ``postgres_cdc``
     :raises ConfigurationError: where there is no such connection, it is of another type, or an extra is
         no libpq option
     """
@@ -33,7 +38,7 @@ def postgres_access(conn_id: str) -> PostgresAccess:
 def _libpq_options(conn_id: str) -> dict[str, str]:
     hook = _hook(conn_id)
     connection = hook.connection
-    if connection.conn_type != "postgres":
+    if connection.conn_type not in ("postgres", CDC_TYPE):
         raise ConfigurationError(
             f"The connection {conn_id!r} is of type {connection.conn_type!r}: choose one of type 'postgres'."
         )
@@ -41,7 +46,8 @@ def _libpq_options(conn_id: str) -> dict[str, str]:
     login, password, port = _credentials(hook, connection, extra)
     fields = {"host": connection.host, "port": port, "dbname": connection.schema, "user": login}
     given = {name: str(value) for name, value in (fields | {"password": password}).items() if value}
-    return given | _options(conn_id, extra, hook.ignored_extra_options)
+    fields_of_ours = CDC_FIELDS if connection.conn_type == CDC_TYPE else frozenset()
+    return given | _options(conn_id, extra, hook.ignored_extra_options | fields_of_ours)
 
 
 def _hook(conn_id: str) -> PostgresHook:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, NoReturn, cast
 
+from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.errors import ConfigurationError
 
 _ABSENT = ("", "none", "null")
@@ -116,6 +117,22 @@ def as_names(name: str, value: object) -> tuple[str, ...]:
     if not all(isinstance(each, str) and each for each in names) or len(set(names)) < len(names):
         _refuse(name, value, "a list of column names, none empty and none given twice")
     return tuple(names)
+
+
+def as_tables(name: str, value: object) -> tuple[TableName, ...]:
+    """Take tables: a list, or a comma-separated text, or the text that Jinja makes of a list; none where none is given.
+
+    A name that itself holds a comma can only be given in a list.
+
+    :raises ConfigurationError: where one of them is no table's name, or given twice
+    """
+    if is_absent(value):
+        return ()
+    names = _listed(value) if isinstance(value, str) else value
+    if not isinstance(names, Sequence) or not all(isinstance(each, str) for each in names):
+        _refuse(name, value, "a list of tables")
+    tables = tuple(TableName.parse(each) for each in names)
+    return tables if len(set(tables)) == len(tables) else _refuse(name, value, "a list of tables, none given twice")
 
 
 def as_lag(name: str, value: object) -> timedelta | int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from airflow_etl_sync.cdc.slot import ReplicationSlot
 from airflow_etl_sync.systems.postgres import windows
+from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.scenarios.mortal import MortalPostgres
 from tests.scenarios.world import World
 
@@ -17,6 +20,20 @@ from tests.scenarios.world import World
 def world(source_db: str, warehouse_db: str, tmp_path: Path) -> World:
     """Table ``t`` of the source, with cursor ``c``, is to be kept in step in table ``t`` of the warehouse."""
     return World(source_db, warehouse_db, tmp_path / "staging")
+
+
+@pytest.fixture
+def t(source: psycopg.Connection) -> psycopg.Connection:
+    """An autocommitting connection to the source with a table ``t``."""
+    source.execute("CREATE TABLE t (id integer PRIMARY KEY, v text)")
+    return source
+
+
+@pytest.fixture
+def slot(t: psycopg.Connection, source_db: str, slots: Callable[[str], str]) -> ReplicationSlot:
+    """A slot that is not there yet."""
+    name = slots(source_db)
+    return ReplicationSlot(PostgresAccess(source_db), name, f"of {name}")
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.operators import _arguments as arguments
 
@@ -154,3 +155,29 @@ def test_extraction_is_refused_without_showing_it(value: object) -> None:
     with pytest.raises(ConfigurationError, match=r"^extraction must be .*\(extract.output\)") as refusal:
         arguments.as_extraction("extraction", value)
     assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "tables"),
+    [
+        (None, ()),
+        ("None", ()),
+        ("orders", (TableName("orders"),)),
+        ("shop.orders, users", (TableName("orders", "shop"), TableName("users"))),
+        ("['shop.orders', 'a']", (TableName("orders", "shop"), TableName("a"))),
+        (['"a,b"."c"'], (TableName("c", "a,b"),)),
+    ],
+)
+def test_tables(value: object, tables: tuple[TableName, ...]) -> None:
+    assert arguments.as_tables("tables", value) == tables
+
+
+@pytest.mark.parametrize("value", [7, "[1]", ["a", "a"], "a, a", [None]])
+def test_tables_refuse_the_rest(value: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"^tables must be a list of tables"):
+        arguments.as_tables("tables", value)
+
+
+def test_tables_name_the_one_that_is_none() -> None:
+    with pytest.raises(ConfigurationError, match=r"^'a\.b\.c' is not a table name"):
+        arguments.as_tables("tables", "ok, a.b.c")

@@ -19,6 +19,8 @@ ERRORS = {
     "StateError",
 }
 OPERATORS = {
+    "CdcSetUpOperator",
+    "CdcTearDownOperator",
     "FailedRecordsOperator",
     "IncrementalExtractOperator",
     "IncrementalSyncOperator",
@@ -27,7 +29,7 @@ OPERATORS = {
     "WatermarkAdvanceOperator",
     "WatermarkSetOperator",
 }
-PUBLIC_NAMES = ERRORS | OPERATORS | {"incremental_sync"}
+PUBLIC_NAMES = ERRORS | OPERATORS | {"PostgresCdcHook", "incremental_sync"}
 
 
 def test_the_public_names_are_exactly_these() -> None:

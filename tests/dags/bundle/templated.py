@@ -9,7 +9,13 @@ from typing import Any
 
 from airflow.sdk import DAG
 
-from airflow_etl_sync import IncrementalSyncOperator, ReconcileOperator, incremental_sync
+from airflow_etl_sync import (
+    CdcSetUpOperator,
+    CdcTearDownOperator,
+    IncrementalSyncOperator,
+    ReconcileOperator,
+    incremental_sync,
+)
 
 try:
     from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
@@ -59,6 +65,8 @@ RECONCILE_ARGUMENTS: dict[str, Any] = {
     "add_column": None,
 }  # fmt: skip
 
+SLOT_ARGUMENTS: dict[str, Any] = {"source_conn_id": "shop_db", "slot": None, "publication": None}
+
 
 def as_templates(arguments: dict[str, Any]) -> dict[str, Any]:
     """Make a template of each argument that takes its value from the run's parameters."""
@@ -93,3 +101,7 @@ with DAG("own_policy", schedule=None, params=ARGUMENTS, default_args=DEFAULTS | 
 
 with DAG("templated_reconcile", schedule=None, params=RECONCILE_ARGUMENTS, default_args=DEFAULTS):
     ReconcileOperator(task_id="reconcile", **as_templates(RECONCILE_ARGUMENTS))
+
+with DAG("templated_slot", schedule=None, params=SLOT_ARGUMENTS | {"tables": None}, default_args=DEFAULTS):
+    made = CdcSetUpOperator(task_id="set_up", tables="{{ params.tables }}", **as_templates(SLOT_ARGUMENTS))
+    made >> CdcTearDownOperator(task_id="tear_down", **as_templates(SLOT_ARGUMENTS))

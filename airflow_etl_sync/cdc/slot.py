@@ -1,0 +1,321 @@
+"""Everything that is asked of a source's replication slot."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_etl_sync.cdc import sql
+from airflow_etl_sync.cdc.preflight import Examined, Finding, examine, late, missing
+from airflow_etl_sync.cdc.relation_types import TypedRelation, read_relation_types
+from airflow_etl_sync.cdc.source_state import read_slot
+from airflow_etl_sync.core.columns import ColumnTypes
+from airflow_etl_sync.core.model import TableName
+from airflow_etl_sync.errors import ConfigurationError, SourceError, StateError, explaining
+from airflow_etl_sync.systems.postgres.access import PostgresAccess
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg.errors import Diagnostic
+    from psycopg.sql import SQL
+
+Lsn = int
+_SLOT_NAME = re.compile(r"[a-z0-9_]{1,63}", re.ASCII)
+_LONGEST_NAME_BYTES = 63
+_IN_USE, _UNDEFINED, _NOT_IN_STATE = "55006", "42704", "55000"
+
+
+@dataclass(frozen=True, slots=True)
+class SlotHealth:
+    """How a slot is.
+
+    :param retained_bytes: how much WAL the server keeps for it on its disk
+    :param lag_bytes: how much WAL was written since the confirmed position
+    :param lag_seconds: 0 where nothing was; else None, since a slot knows positions and no times
+    :param wal_status: ``reserved``, ``extended``, ``unreserved`` (about to be lost) or ``lost``
+    :param is_active: whether someone reads it now
+    """
+
+    retained_bytes: int
+    lag_bytes: int
+    lag_seconds: float | None
+    wal_status: str
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TornDown:
+    """What was there and is not any more.
+
+    :param has_dropped_slot: whether there was a slot
+    :param has_dropped_publication: whether there was a publication that this package made
+    """
+
+    has_dropped_slot: bool
+    has_dropped_publication: bool
+
+
+class ReplicationSlot:
+    """A logical slot of a PostgreSQL database, read in bounded batches by its SQL functions.
+
+    :param access: the database whose changes are read; its role may replicate
+    :param slot: the slot's name, unique on the server
+    :param publication: the publication's name, or several; the first is the one that set-up makes and extends
+    :raises ConfigurationError: for names that no slot or publication can have
+    """
+
+    def __init__(self, access: PostgresAccess, slot: str, publication: str | tuple[str, ...]) -> None:
+        self._access = access
+        self.slot = slot
+        self.publications = (publication,) if isinstance(publication, str) else tuple(publication)
+        _refuse_slot_name(slot)
+        _refuse_publications(self.publications)
+
+    def preflight(self, tables: Sequence[TableName] = ()) -> list[Finding]:
+        """What is amiss, in the order in which it is to be mended; nothing is changed.
+
+        :param tables: those whose changes are wanted
+        """
+        with self._connected("look at") as connection:
+            examined = examine(connection, self.slot, self.publications, tables)
+        return [*examined.findings, *self._probed(examined)]
+
+    def set_up(self, tables: Sequence[TableName]) -> Lsn:
+        """Make the publication, then the slot; what is there already is left, and lacking tables are added.
+
+        A table that is added while the slot exists is to be copied after this call.
+
+        :return: the position from which on the slot gives changes
+        :raises EtlSyncError: for what cannot be mended here, before anything is changed
+        """
+        if not tables:
+            raise ConfigurationError("Name at least one table whose changes are wanted.")
+        with self._connected("set up") as connection:
+            examined = examine(connection, self.slot, self.publications, tables)
+            examined.refuse(setting_up=True)
+            connection.execute(sql.BE_PATIENT)
+            with _explaining_waits():
+                self._publish(connection, examined, tables)
+                self._create(connection, examined)
+            return _confirmed(self.slot, connection)
+
+    def tear_down(self) -> TornDown:
+        """Drop the slot, then the publication, where this package made it. What is gone already is no error.
+
+        :raises ConfigurationError: where the slot belongs to something else
+        :raises SourceError: where someone reads it now
+        """
+        with self._connected("tear down") as connection:
+            examined = examine(connection, self.slot, self.publications, ())
+            for finding in examined.findings:
+                if finding.code in ("slot_plugin", "slot_elsewhere"):
+                    raise finding.as_error()
+            if examined.slot:
+                connection.execute(sql.DROP_SLOT, {"slot": self.slot})
+            ours = [each.name for each in examined.publications if each.is_ours]
+            for name in ours:
+                connection.execute(sql.drop_publication(name))
+            return TornDown(examined.slot is not None, bool(ours))
+
+    def flushed(self) -> Lsn:
+        """The position up to which the server has written its log to disk; a standby: has replayed it."""
+        with self._connected("ask for the position of") as connection:
+            row: Any = connection.execute(sql.READ_FLUSHED).fetchone()
+            return int(row[0])
+
+    def confirmed(self) -> Lsn:
+        """The position up to which changes are acknowledged.
+
+        :raises StateError: where there is no such slot
+        """
+        with self._connected("ask for the position of") as connection:
+            return _confirmed(self.slot, connection)
+
+    def peek(self, upto: Lsn, changes: int) -> Generator[tuple[Lsn, bytes]]:
+        """Yield messages of pgoutput with their positions, whole transactions only, and leave them in the slot.
+
+        The server decodes all of them before it gives the first, and is free for others' reading from then on;
+        here no more than a few are held. Close the generator where it is left before its end.
+
+        :param upto: the position at which reading ends
+        :param changes: the number of messages after which reading ends, at the end of a transaction
+        :raises StateError: where changes are lost, which asks for a resync
+        :raises SourceError: where another session reads the slot
+        """
+        return self._peek(upto, changes, sql.LET_IT_LAST)
+
+    def advance(self, to: Lsn) -> None:
+        """Acknowledge what lies before a position; a position that is acknowledged already changes nothing.
+
+        :raises StateError: where there is no such slot, or it is lost
+        """
+        with self._connected("advance") as connection:
+            examine(connection, self.slot, (), ()).refuse()
+            connection.execute(sql.ADVANCE, {"slot": self.slot, "to": _text(to)})
+
+    def health(self) -> SlotHealth:
+        """How the slot is.
+
+        :raises StateError: where there is no such slot
+        """
+        with self._connected("look at") as connection:
+            state = read_slot(connection, self.slot)
+        if state is None:
+            raise missing(self.slot).as_error()
+        lag = max(state.lag_bytes or 0, 0)
+        return SlotHealth(
+            retained_bytes=max(state.retained_bytes or 0, 0),
+            lag_bytes=lag,
+            lag_seconds=None if lag else 0.0,
+            wal_status=state.wal_status,
+            is_active=state.active_pid is not None,
+        )
+
+    def relation_types(self, relations: Iterable[TypedRelation]) -> dict[int, dict[str, ColumnTypes]]:
+        """The types of relations' columns, by the relation's id and the column's name.
+
+        A type that was dropped since the change was made is text.
+        """
+        with self._connected("ask for the types of") as connection:
+            return read_relation_types(connection, relations)
+
+    def _peek(self, upto: Lsn, changes: int, timeout: SQL) -> Generator[tuple[Lsn, bytes]]:
+        with self._connected("read") as connection:
+            examine(connection, self.slot, self.publications, ()).refuse()
+            skipped = _skipped_publications(connection)
+            _prepare(connection, timeout)
+            statement = sql.peek(self.slot, _text(upto), changes, self.publications)
+            with connection.cursor() as cursor, cursor.copy(statement) as copy:
+                copy.set_types(["bytea", "bytea"])
+                for position, data in copy.rows():
+                    self._refuse_skipping(skipped)
+                    yield int.from_bytes(position, "big"), data
+                self._refuse_skipping(skipped)
+
+    def _refuse_skipping(self, skipped: list[str]) -> None:
+        if skipped:
+            raise late(self.publications).as_error()
+
+    def _probed(self, examined: Examined) -> list[Finding]:
+        """Whether the slot holds changes from before its publication: only decoding them tells for sure."""
+        if not any(each.is_maybe_late for each in examined.publications):
+            return []
+        if any(finding.is_error for finding in examined.findings if not finding.code.startswith("table_")):
+            return []
+        with suppress(SourceError):
+            try:
+                with closing(self._peek(self.flushed(), 1, sql.GIVE_UP_SOON)) as messages:
+                    next(messages, None)
+            except StateError:
+                return [late(self.publications)]
+        return []
+
+    def _publish(self, connection: psycopg.Connection[Any], examined: Examined, tables: Sequence[TableName]) -> None:
+        name = self.publications[0]
+        if name not in {each.name for each in examined.publications}:
+            with connection.transaction():
+                connection.execute(sql.create_publication(name, tables))
+                connection.execute(sql.mark_publication(name))
+            return
+        lacking = [each.table for each in examined.tables if not each.is_published]
+        if lacking:
+            connection.execute(sql.publish(name, lacking))
+
+    def _create(self, connection: psycopg.Connection[Any], examined: Examined) -> None:
+        if examined.slot is None:
+            connection.execute(sql.CREATE_SLOT, {"slot": self.slot})
+
+    @contextmanager
+    def _connected(self, doing: str) -> Generator[psycopg.Connection[Any]]:
+        import psycopg
+
+        with (
+            explaining(SourceError, f"{doing} the replication slot {self.slot!r}"),
+            closing(self._access.connect()) as connection,
+        ):
+            try:
+                yield connection
+            except psycopg.Error as error:
+                told = self._told(error.sqlstate)
+                if told is None:
+                    raise
+                raise told from None
+
+    def _told(self, sqlstate: str | None) -> Exception | None:
+        """What an error's code means for a slot, beyond what it means everywhere."""
+        if sqlstate == _IN_USE:
+            return SourceError(
+                f"The replication slot {self.slot!r} is being read by another session: try again when it is done.",
+                sqlstate=sqlstate,
+            )
+        if sqlstate not in (_UNDEFINED, _NOT_IN_STATE):
+            return None
+        with closing(self._access.connect()) as connection:
+            for finding in examine(connection, self.slot, self.publications, ()).findings:
+                if finding.is_error:
+                    return finding.as_error()
+        return late(self.publications).as_error() if sqlstate == _UNDEFINED else None
+
+
+def _text(position: Lsn) -> str:
+    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
+
+
+def _confirmed(slot: str, connection: psycopg.Connection[Any]) -> Lsn:
+    state = read_slot(connection, slot)
+    if state is None or state.confirmed is None:
+        raise missing(slot).as_error()
+    return state.confirmed
+
+
+def _prepare(connection: psycopg.Connection[Any], timeout: SQL) -> None:
+    import psycopg
+
+    connection.execute(sql.pin_settings())
+    connection.execute(timeout)
+    with suppress(psycopg.errors.UndefinedObject, psycopg.errors.InvalidParameterValue):
+        connection.execute(sql.CHECK_FOR_A_LOST_READER)
+
+
+def _skipped_publications(connection: psycopg.Connection[Any]) -> list[str]:
+    """A list that fills when the server passes changes over because there was no publication yet.
+
+    PostgreSQL 18 and later only warn of it and skip them; others fail.
+    """
+    skipped: list[str] = []
+
+    def note(diagnostic: Diagnostic) -> None:
+        if diagnostic.sqlstate in (_UNDEFINED, _NOT_IN_STATE):
+            skipped.append(diagnostic.sqlstate)
+
+    connection.add_notice_handler(note)
+    return skipped
+
+
+@contextmanager
+def _explaining_waits() -> Generator[None]:
+    import psycopg
+
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise SourceError(
+            "A transaction in the source stays open, and a new slot must wait for all that write: try again when "
+            "it has ended (see pg_stat_activity, and pg_prepared_xacts).",
+            sqlstate=error.sqlstate,
+        ) from None
+
+
+def _refuse_slot_name(slot: str) -> None:
+    if not _SLOT_NAME.fullmatch(slot):
+        raise ConfigurationError(
+            f"{slot[:80]!r} cannot be the name of a replication slot: use 1 to 63 of a-z, 0-9 and underscore."
+        )
+
+
+def _refuse_publications(names: Sequence[str]) -> None:
+    if not names or any(not name or "\0" in name or len(name.encode()) > _LONGEST_NAME_BYTES for name in names):
+        raise ConfigurationError(f"The name of a publication must have 1 to {_LONGEST_NAME_BYTES} bytes.")
