@@ -14,7 +14,7 @@ ConflictStrategy = Literal["source_wins", "dest_wins", "latest_wins", "merge_non
 OnCursorNull = Literal["include", "exclude", "raise"]
 SchemaContract = Literal["evolve", "freeze", "discard_column", "discard_row"]
 CursorType = Literal["timestamptz", "timestamp", "date", "integer", "numeric", "text", "xid"]
-Kind = Literal["incremental", "full_refresh", "backfill", "replay", "reconcile"]
+Kind = Literal["incremental", "full_refresh", "backfill", "replay", "reconcile", "cdc"]
 
 _LONGEST_SYNC_KEY = 250
 TIME_CURSORS: tuple[CursorType, ...] = ("timestamptz", "timestamp", "date")

@@ -19,6 +19,9 @@ Status = Literal["extracting", "extracted", "done", "abandoned"]
 _UNFINISHED: tuple[Status, ...] = ("extracting", "extracted")
 _MOVING: tuple[Kind, ...] = ("incremental", "full_refresh")
 """The runs that move the watermark; the others overtake nobody."""
+_NEVER_STALE: tuple[Kind, ...] = ("reconcile", "cdc")
+"""The one asks the source itself, the other goes by positions: no newer run makes their rows older than its own."""
+
 GIVEN_UP_AFTER = timedelta(days=7)
 
 
@@ -69,7 +72,8 @@ def start(
     check that under a lock (:func:`get`), for which this waits: once the new run reads, none is under way. Of
     two runs that begin at once, the second waits for the first to be recorded, so that it is seen. A
     backfill or a replay overtakes nobody, since what changed after another run's snapshot is read again by the run
-    after; nor does a reconcile, which writes no rows of its own.
+    after; nor does a reconcile, which writes no rows of its own, nor a capture of changes, which
+    :func:`abandon_captures` keeps apart.
 
     :param columns: the stream's columns and their declared types
     """
@@ -78,7 +82,7 @@ def start(
         unfinished = (
             (sync_run.c.sync_key == sync_key)
             & sync_run.c.status.in_(_UNFINISHED)
-            & (sync_run.c.kind != "reconcile")  # which asks the source itself, so no run makes it stale
+            & sync_run.c.kind.not_in(_NEVER_STALE)
         )
         connection.execute(update(sync_run).where(unfinished).values(is_overtaken=True))
     run = Run(
@@ -221,6 +225,33 @@ def abandon_reconciles(connection: Connection, identity: RunIdentity) -> None:
     same_task = [sync_run.c[name] == value for name, value in asdict(identity).items()]
     unfinished = (sync_run.c.kind == "reconcile") & sync_run.c.status.in_(_UNFINISHED)
     connection.execute(update(sync_run).where(unfinished, *same_task).values(status="abandoned"))
+
+
+def abandon_captures(connection: Connection, sync_key: str) -> None:
+    """Mark the unfinished captures of a change stream as abandoned.
+
+    To be called while its pipeline is locked: a capture that lives is then between two batches, and is refused the
+    next one by :func:`is_unfinished`. So what is staged for an abandoned run is never in use.
+    """
+    captures = (sync_run.c.sync_key == sync_key) & (sync_run.c.kind == "cdc") & sync_run.c.status.in_(_UNFINISHED)
+    connection.execute(update(sync_run).where(captures).values(status="abandoned"))
+
+
+def is_unfinished(connection: Connection, extraction_id: str) -> bool:
+    """Whether a run may go on: nobody has closed or abandoned it."""
+    status = connection.scalar(select(sync_run.c.status).where(sync_run.c.extraction_id == extraction_id))
+    return status in _UNFINISHED
+
+
+def record_captured(connection: Connection, extraction_id: str, counts: Counts, *, changes: int, deleted: int) -> None:
+    """Add what a batch of changes came to, in that batch's transaction."""
+    added = {**asdict(counts), "rows_extracted": changes, "deleted": deleted}
+    _set(connection, extraction_id, **{name: sync_run.c[name] + number for name, number in added.items()})
+
+
+def mark_captured(connection: Connection, extraction_id: str) -> None:
+    """Note that a capture has reached the position it went for."""
+    _set(connection, extraction_id, status="done", finished_at=datetime.now(timezone.utc))
 
 
 def give_up_old(connection: Connection, sync_key: str) -> list[Run]:

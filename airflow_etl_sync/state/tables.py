@@ -3,7 +3,8 @@
 ``watermark`` is the truth about where a sync stands, ``sync_run`` tells of every run, ``extracted_chunk`` is
 the manifest of a run and ``loaded_chunk`` the ledger: a chunk that stands in it is in the destination.
 ``failed_record`` keeps the rows that could not be loaded, ``schema_change`` what changed in the columns, and
-``watermark_change`` what people did to a watermark.
+``watermark_change`` what people did to a watermark. ``cdc_pipeline`` is the truth about where a stream of changes
+stands, and ``cdc_table`` about the first copy of each of its tables.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from sqlalchemy import (
 from airflow_etl_sync.errors import DestinationError, StateError, explaining
 
 SCHEMA = "etl_sync"
-REVISION = "0002"
+REVISION = "0003"
 _MIGRATION_LOCK = 0x65746C73796E63  # "etlsync" in ASCII
 
 metadata = MetaData(schema=SCHEMA)
@@ -160,6 +161,29 @@ watermark_change = Table(
     Column("reason", Text, nullable=False),
     Column("request", Text),
     Column("changed_at", DateTime(timezone=True), nullable=False),
+)
+
+cdc_pipeline = Table(
+    "cdc_pipeline",
+    metadata,
+    Column("sync_key", String(250), primary_key=True),
+    Column("slot", Text, nullable=False),
+    Column("publication", Text, nullable=False),
+    Column("applied_lsn", Text, nullable=False),
+    Column("committed_lsn", Text, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("metadata", JSON, nullable=False),
+)
+
+cdc_table = Table(
+    "cdc_table",
+    metadata,
+    Column("sync_key", String(250), ForeignKey(cdc_pipeline.c.sync_key), primary_key=True),
+    Column("source_table", String(250), primary_key=True),
+    Column("target", String(250), nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("last_key", JSON),
+    Column("copied_until", Text),
 )
 
 
