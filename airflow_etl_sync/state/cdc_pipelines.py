@@ -125,9 +125,7 @@ def set_applied(connection: Connection, sync_key: str, to: Lsn, *, committed: Ls
 
 def set_metadata(connection: Connection, sync_key: str, metadata: Mapping[str, Any]) -> None:
     """Replace what else is known of a pipeline."""
-    connection.execute(
-        update(cdc_pipeline).where(cdc_pipeline.c.sync_key == sync_key).values(metadata=dict(metadata))
-    )
+    connection.execute(update(cdc_pipeline).where(cdc_pipeline.c.sync_key == sync_key).values(metadata=dict(metadata)))
 
 
 def forget(connection: Connection, sync_key: str) -> None:
