@@ -68,11 +68,16 @@ class Capture:
             **more,
         )
 
-    def run_killed(self, failpoint: str, run: str = "killed") -> None:
-        """Capture in a process of its own, which kills itself at the failpoint."""
+    def run_killed(self, failpoint: str, *, may_survive: bool = False) -> None:
+        """Capture in a process of its own, which kills itself at the failpoint.
+
+        :param may_survive: whether the failpoint need not be reached
+        """
         errors = self.root / "last-words"
-        process = fork(obey, self._orders(run) | {"failpoint": failpoint}, errors=errors)
+        process = fork(obey, self._orders("killed") | {"failpoint": failpoint}, errors=errors)
         process.join()
+        if may_survive and process.exitcode == 0:
+            return
         assert process.exitcode == -signal.SIGKILL, errors.read_text() if errors.exists() else process.exitcode
 
     def run_measured(self) -> dict[str, Any]:
@@ -90,8 +95,7 @@ class Capture:
         return measured
 
     def _orders(self, run: str) -> dict[str, Any]:
-        orders = asdict(self) | {"root": str(self.root), "run": run}
-        return orders
+        return asdict(self) | {"root": str(self.root), "run": run}
 
 
 def go(orders: dict[str, Any]) -> CdcReport:
@@ -132,9 +136,7 @@ def types(connection: psycopg.Connection[Any], table: str = "t") -> list[tuple[s
     ).fetchall()
 
 
-def same(
-    source: psycopg.Connection[Any], warehouse: psycopg.Connection[Any], *tables: str, columns: str = "*"
-) -> bool:
+def same(source: psycopg.Connection[Any], warehouse: psycopg.Connection[Any], *tables: str, columns: str = "*") -> bool:
     """Whether tables are equal, row by row and type by type."""
     for table in tables or ("t",):
         assert rows(warehouse, table, columns) == rows(source, table, columns), table
@@ -158,4 +160,6 @@ if __name__ == "__main__":
     from tests.scenarios.measured import peak_bytes
 
     report = go(json.load(sys.stdin))
-    json.dump({"peak_bytes": peak_bytes(), "report": report.to_json(), "has_airflow": "airflow" in sys.modules}, sys.stdout)
+    json.dump(
+        {"peak_bytes": peak_bytes(), "report": report.to_json(), "has_airflow": "airflow" in sys.modules}, sys.stdout
+    )
