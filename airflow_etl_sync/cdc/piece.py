@@ -1,0 +1,187 @@
+"""The part of a piece that belongs to one table: staged, filled up, merged, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from airflow_etl_sync.cdc import apply_sql
+from airflow_etl_sync.cdc.fold import Key, TableFold, Upsert
+from airflow_etl_sync.cdc.reselect import SourceRows
+from airflow_etl_sync.cdc.targets import TargetState
+from airflow_etl_sync.core.changes import UNCHANGED, Value
+from airflow_etl_sync.core.columns import ColumnTypes, noted
+from airflow_etl_sync.errors import DataError
+from airflow_etl_sync.systems.base import StagedChunk
+from airflow_etl_sync.systems.postgres import sql
+from airflow_etl_sync.systems.postgres.destination import PostgresDestination
+
+if TYPE_CHECKING:
+    import psycopg
+    import pyarrow as pa
+
+RESELECTED_ROWS = 500
+"""So many rows are asked for at once: their values may be large."""
+
+Row = tuple[Key, Upsert]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Staged rows, and how many there are."""
+
+    staged: StagedChunk
+    rows: int
+
+
+@dataclass(slots=True)
+class TablePiece:
+    """The changes of one table on their way.
+
+    :param target: as it was before the piece
+    :param types: of the relation's columns, at the source
+    :param new_name: gives a name for a staging table that no other has
+    :param has_moved: whether a moved row's former self can be trusted to be in the destination
+    :param left: how many rows were left to a later change, since the source has them no more
+    """
+
+    fold: TableFold
+    target: TargetState
+    destination: PostgresDestination
+    types: dict[str, ColumnTypes]
+    source: SourceRows
+    new_name: Callable[[], str]
+    has_moved: bool
+    chunks: list[Chunk] = field(default_factory=list)
+    deletes: StagedChunk | None = None
+    rekeyed: int = 0
+    left: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.fold.relation.columns]
+
+    def stage(self, driver: psycopg.Connection[Any]) -> None:
+        """Stage everything, and find the values that the log leaves out, before any row is changed."""
+        whole: list[Row] = []
+        partial: dict[tuple[tuple[int, ...], bool], list[Row]] = {}
+        for key, row in self.fold.upserts.items():
+            if row.is_whole:
+                whole.append((key, row))
+            else:
+                unknown = tuple(place for place, value in enumerate(row.values) if value is UNCHANGED)
+                partial.setdefault((unknown, row.moved_from is not None), []).append((key, row))
+        self._stage_whole([row.values for _, row in whole])
+        for (unknown, is_moved), rows in partial.items():
+            self._stage_partial(driver, unknown, rows, is_moved=is_moved)
+        if self.fold.deletes and self.target.exists:
+            keys = [[name for name, _ in self.target.key], list(self.fold.deletes)]
+            self.deletes = self._stage(keys[0], keys[1])  # type: ignore[arg-type]
+
+    def delete(self, driver: psycopg.Connection[Any]) -> int:
+        """Delete or flag the rows whose keys are gone; how many there were."""
+        import psycopg
+
+        if self.deletes is None:
+            return 0
+        table, name, key = self.target.terms.target, self.deletes.name, self.target.key
+        statement = apply_sql.delete_staged(table, name, key)
+        if self.target.terms.delete == "soft":
+            statement = apply_sql.flag_staged(table, name, key, self.target.terms.rules.synced_at_column)
+        try:
+            rows = driver.execute(statement).rowcount
+            driver.execute(sql.merging.CHECK_CONSTRAINTS)
+        except psycopg.errors.ForeignKeyViolation as violation:
+            raise DataError(
+                f"Rows of {str(table)!r} that were deleted at the source are still referenced by "
+                f"{violation.diag.table_name!r} (constraint {violation.diag.constraint_name!r}): capture that table "
+                "too, give its foreign key ON DELETE CASCADE, or use delete='soft'.",
+                sqlstate=violation.sqlstate,
+            ) from None
+        driver.execute(sql.staging.drop_staging(name))
+        return rows
+
+    def make_way(self, driver: psycopg.Connection[Any]) -> None:
+        """Delete the rows that are to change in what else is unique: they are inserted anew."""
+        further = self.target.further_keys
+        for chunk in self.chunks:
+            staged = chunk.staged.schema.names
+            known = [columns for columns in further if all(name in staged for name, _ in columns)]
+            if known:
+                statement = apply_sql.delete_rekeyed(
+                    self.target.terms.target, chunk.staged.name, self.target.key, known
+                )
+                self.rekeyed += driver.execute(statement).rowcount
+
+    def _stage_whole(self, rows: Sequence[Sequence[Value]]) -> None:
+        if rows:
+            self.chunks.append(Chunk(self._stage(self.names, rows), len(rows)))
+
+    def _stage_partial(
+        self, driver: psycopg.Connection[Any], unknown: tuple[int, ...], rows: list[Row], *, is_moved: bool
+    ) -> None:
+        """Stage rows of which some values are not known: these stay as they are, or are taken from elsewhere."""
+        names = [self.names[place] for place in unknown]
+        is_there = self.target.exists and all(name in self.target.columns for name in names)
+        if not is_there or (is_moved and not self.has_moved):
+            self._stage_reselected(unknown, rows)
+            return
+        staged = self._stage_with_former_keys(rows, is_moved=is_moved)
+        table, key = self.target.terms.target, self.target.key
+        absent = set(driver.execute(apply_sql.take_out_absent(table, staged.name, key, is_moved=is_moved)).fetchall())
+        if is_moved or self.target.further_keys or any(self.target.columns[name].is_required for name in names):
+            driver.execute(apply_sql.fill_from_target(table, staged.name, key, names, is_moved=is_moved))
+            names = []
+        schema = self._schema([name for name in self.names if name not in names])
+        if len(absent) < len(rows):
+            self.chunks.append(Chunk(StagedChunk(staged.name, schema), len(rows) - len(absent)))
+        else:
+            driver.execute(sql.staging.drop_staging(staged.name))
+        self._stage_reselected(unknown, [row for row in rows if row[0] in absent])
+
+    def _stage_with_former_keys(self, rows: list[Row], *, is_moved: bool) -> StagedChunk:
+        values = [[None if value is UNCHANGED else value for value in row.values] for _, row in rows]
+        names = self.names
+        if is_moved:
+            names = [*names, *(apply_sql.MOVED + name for name in self.target.terms.key)]
+            values = [[*known, *(row.moved_from or ())] for known, (_, row) in zip(values, rows, strict=True)]
+        return self._stage(names, values)
+
+    def _stage_reselected(self, unknown: tuple[int, ...], rows: list[Row]) -> None:
+        """Take what is not known from the source; a row that is gone there is left to the change that says so."""
+        names = [self.names[place] for place in unknown]
+        for block in _blocks(rows, RESELECTED_ROWS):
+            keys = [key for key, _ in block]
+            relation, key_names = self.fold.relation, self.target.terms.key
+            found = self.source.read(relation, self.types, key_names, names, keys)
+            self.left += len(block) - len(found)
+            whole = [_completed(row.values, unknown, found[key]) for key, row in block if key in found]
+            self._stage_whole(whole)
+
+    def _stage(self, names: Sequence[str], rows: Sequence[Sequence[Value]]) -> StagedChunk:
+        import pyarrow as pa
+
+        schema = self._schema(names)
+        arrays = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+        return self.destination.stage(self.new_name(), schema, [pa.RecordBatch.from_arrays(arrays, schema=schema)])
+
+    def _schema(self, names: Iterable[str]) -> pa.Schema:
+        import pyarrow as pa
+
+        text = ColumnTypes("text", "text")
+        return pa.schema([noted(name, pa.string(), self.types.get(name, text)) for name in names])
+
+
+def _completed(values: Sequence[Value], unknown: tuple[int, ...], found: Sequence[str | None]) -> list[Value]:
+    completed = list(values)
+    for place, value in zip(unknown, found, strict=True):
+        completed[place] = value
+    return completed
+
+
+def _blocks(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
+    rest = iter(rows)
+    while block := list(islice(rest, size)):
+        yield block

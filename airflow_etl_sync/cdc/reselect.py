@@ -1,0 +1,114 @@
+"""What a source's tables are, and rows of them asked for again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_etl_sync.cdc import apply_sql
+from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
+from airflow_etl_sync.core.changes import Relation
+from airflow_etl_sync.core.columns import ColumnTypes
+from airflow_etl_sync.core.model import TableName
+from airflow_etl_sync.errors import SchemaError, SourceError, explaining
+from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from airflow_etl_sync.systems.postgres.keys import pin_settings
+from airflow_etl_sync.systems.postgres.sql.names import relation_name
+
+if TYPE_CHECKING:
+    import psycopg
+
+Key = tuple[str, ...]
+VISIBLE_SECONDS = 60.0
+_LOOK_AGAIN_SECONDS = 0.05
+_XIDS = 2**32
+
+
+@dataclass(slots=True)
+class SourceRows:
+    """The rows of a source as they are now, asked for by their keys.
+
+    A commit may be in the log before it can be seen: under synchronous replication it waits for the standby in
+    between. So before rows are read, every transaction that was :meth:`met` is waited for.
+    """
+
+    access: PostgresAccess
+    _met: set[int] = field(default_factory=set)
+
+    def met(self, xid: int) -> None:
+        """Note a transaction whose changes are being applied."""
+        self._met.add(xid)
+
+    def read(
+        self,
+        relation: Relation,
+        types: dict[str, ColumnTypes],
+        key: Sequence[str],
+        columns: Sequence[str],
+        keys: Sequence[Key],
+    ) -> dict[Key, tuple[str | None, ...]]:
+        """The values of columns by key, as PostgreSQL writes them; rows that are gone are left out."""
+        from psycopg import RawCursor
+
+        table = TableName(relation.name, relation.schema)
+        statement = apply_sql.reselect(table, [(name, types[name].declared) for name in key], columns)
+        with (
+            explaining(SourceError, f"read rows of {relation} again"),
+            closing(self.access.connect()) as connection,
+        ):
+            wait_until_visible(connection, self._met)
+            self._met.clear()
+            with connection.transaction():
+                pin_settings(connection)
+                rows = RawCursor(connection).execute(statement, [list(column) for column in zip(*keys, strict=True)])
+                return {keys[place - 1]: tuple(values) for place, *values in rows}
+
+
+def wait_until_visible(connection: psycopg.Connection[Any], xids: Collection[int]) -> None:
+    """Wait until a new snapshot of the connection sees what committed transactions have done.
+
+    :param xids: the transactions, by the 32 bits that the log has of their numbers
+    :raises SourceError: where that takes too long
+    """
+    deadline = time.monotonic() + VISIBLE_SECONDS
+    while xids:
+        row: Any = connection.execute(apply_sql.READ_SNAPSHOT).fetchone()
+        next_xid, running = row
+        hidden = {xid % _XIDS for xid in running}
+        if not any(xid in hidden or (xid - next_xid) % _XIDS < _XIDS // 2 for xid in xids):
+            return
+        if time.monotonic() > deadline:
+            raise SourceError(
+                f"Transactions that are committed in the log cannot be seen after {VISIBLE_SECONDS:.0f} s: they wait "
+                "for a synchronous standby. Bring it back, or take it out of synchronous_standby_names."
+            )
+        time.sleep(_LOOK_AGAIN_SECONDS)
+
+
+def look_up(access: PostgresAccess, tables: Iterable[CdcTable]) -> list[SourceTable]:
+    """Find the tables at the source: their full names, their keys where none is given, their partitions.
+
+    :raises SchemaError: where one is missing, or has no key
+    """
+    wanted = list(tables)
+    relations = [relation_name(table.source) for table in wanted]
+    with explaining(SourceError, "look at the tables"), closing(access.connect()) as connection:
+        rows = connection.execute(apply_sql.SOURCE_TABLES, {"relations": relations}).fetchall()
+    return [_found(table, row) for table, row in zip(wanted, rows, strict=True)]
+
+
+def _found(table: CdcTable, row: Sequence[Any]) -> SourceTable:
+    schema, name, own_key, partitions, files = row
+    if name is None:
+        raise SchemaError(f"The source has no table {str(table.source)!r} that this login may see: correct its name.")
+    key = table.key or tuple(own_key)
+    if not key:
+        raise SchemaError(
+            f"The table {str(table.source)!r} has no primary key: set primary_key to the columns that tell its rows "
+            "apart, and let its replica identity hold them."
+        )
+    rules = replace(table.rules, primary_key=key)
+    return SourceTable(replace(table, rules=rules), f"{schema}.{name}", frozenset(partitions or ()), files or {})

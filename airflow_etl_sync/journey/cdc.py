@@ -1,0 +1,334 @@
+"""Changes from a replication slot → the destination's tables, batch by batch, each exactly once."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_etl_sync.cdc.apply import Applier
+from airflow_etl_sync.cdc.fold import Fold
+from airflow_etl_sync.cdc.pgoutput import Decoder, transactions
+from airflow_etl_sync.cdc.reselect import SourceRows, look_up
+from airflow_etl_sync.cdc.slot import ReplicationSlot, SlotHealth
+from airflow_etl_sync.cdc.tables import CdcCounts, CdcTable, SourceTable
+from airflow_etl_sync.cdc.wanted import Wanted
+from airflow_etl_sync.core.changes import Begin, Change, Commit, Lsn, lsn_text
+from airflow_etl_sync.core.model import RunIdentity, Window
+from airflow_etl_sync.errors import DestinationError, StateError, explaining
+from airflow_etl_sync.state import cdc_pipelines, runs, tables
+from airflow_etl_sync.state.cdc_pipelines import Pipeline
+from airflow_etl_sync.state.runs import Run
+from airflow_etl_sync.systems.postgres.access import PostgresAccess
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+log = logging.getLogger(__name__)
+
+FirstCopy = Callable[[Sequence[SourceTable]], None]
+"""Copies tables that are not ready, as :mod:`airflow_etl_sync.state.cdc_pipelines` tells, and marks them ready."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureLimits:
+    """How much is taken at once.
+
+    :param batch_changes: after so many changes a batch ends, with the transaction in which it is reached
+    :param piece_changes: so many changes are held and merged together, within a batch or a long transaction
+    :param piece_bytes: or so many bytes of them
+    """
+
+    batch_changes: int = 500_000
+    piece_changes: int = 50_000
+    piece_bytes: int = 32_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class CdcReport:
+    """What a capture did.
+
+    :param batches: how many were committed
+    :param applied: up to which position changes are in the destination
+    :param warnings: what a person should look at
+    """
+
+    extraction_id: str
+    counts: CdcCounts
+    batches: int
+    applied: Lsn
+    health: SlotHealth
+    warnings: tuple[str, ...]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **self.counts.to_json(),
+            "batches": self.batches,
+            "applied_lsn": lsn_text(self.applied),
+            **asdict(self.health),
+            "warnings": list(self.warnings),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def capture(
+    slot: ReplicationSlot,
+    source: PostgresAccess,
+    destination: PostgresAccess,
+    *,
+    sync_key: str,
+    tables_: Sequence[CdcTable],
+    identity: RunIdentity,
+    limits: CaptureLimits | None = None,
+    first_copy: FirstCopy | None = None,
+    resync: bool = False,
+) -> CdcReport:
+    """Apply what has happened at the source until now, and acknowledge it.
+
+    Each batch is one transaction of the destination, which the changes and the position share; only then is the
+    slot advanced. So whatever is killed, the next run finds either both or neither, and skips what the slot gives
+    once more. It moves no watermark and overtakes no run.
+
+    :param sync_key: the name of the change stream
+    :param first_copy: copies the tables that are not copied yet; without it they count as copied
+    :param resync: forget the position and which tables are copied, and begin where the slot stands
+    :raises StateError: where the slot has gone on without this stream, so that changes are missing
+    :raises EtlSyncError: see :mod:`airflow_etl_sync.errors`; batches that were committed stay
+    """
+    began = time.monotonic()
+    found = look_up(source, tables_)
+    engine = destination.engine()
+    tables.ensure(engine)
+    run = _begin(engine, slot, sync_key, found, identity, resync=resync)
+    _copy(engine, sync_key, found, first_copy)
+    rows = SourceRows(source)
+    capturing = _Capturing(
+        slot=slot,
+        engine=engine,
+        applier=Applier(destination, found, slot, rows, run),
+        rows=rows,
+        run=run,
+        wanted=Wanted(found),
+        limits=limits or CaptureLimits(),
+    )
+    until = slot.flushed()
+    while not capturing.is_done:
+        capturing.batch(until)
+    warnings = _watch_partitions(engine, sync_key, found, capturing)
+    with explaining(DestinationError, "close the run"), engine.begin() as connection:
+        runs.mark_captured(connection, run.extraction_id)
+    seconds = time.monotonic() - began
+    log.info("Captured %s up to %s: %s, %.1f s", sync_key, lsn_text(capturing.applied), capturing.counts, seconds)
+    return CdcReport(
+        extraction_id=run.extraction_id,
+        counts=capturing.counts,
+        batches=capturing.batches,
+        applied=capturing.applied,
+        health=slot.health(),
+        warnings=tuple(warnings),
+        seconds=seconds,
+    )
+
+
+def _begin(
+    engine: Engine,
+    slot: ReplicationSlot,
+    sync_key: str,
+    found: Sequence[SourceTable],
+    identity: RunIdentity,
+    *,
+    resync: bool,
+) -> Run:
+    """Record the run, and the pipeline if it is new; what killed runs have staged may then be swept."""
+    confirmed = slot.confirmed()
+    pairs = [(str(table.terms.source), str(table.terms.target)) for table in found]
+    with explaining(DestinationError, "write the state tables"), engine.begin() as connection:
+        if resync:
+            cdc_pipelines.get(connection, sync_key, lock=True)
+            cdc_pipelines.forget(connection, sync_key)
+        publication = ",".join(slot.publications)
+        pipeline = cdc_pipelines.get_or_create(connection, sync_key, slot.slot, publication, confirmed)
+        _refuse_gap(pipeline, confirmed)
+        cdc_pipelines.register(connection, sync_key, pairs)
+        runs.abandon_captures(connection, sync_key)
+        return runs.start(
+            connection,
+            identity,
+            sync_key=sync_key,
+            kind="cdc",
+            fingerprint="",
+            watermark_version=0,
+            window=Window(protection=f"replication slot {slot.slot}, from {lsn_text(pipeline.applied)}"),
+            fences=[],
+            staging_uri="",
+            host="",
+            columns={},
+        )
+
+
+def _refuse_gap(pipeline: Pipeline, confirmed: Lsn) -> None:
+    """The slot may be behind what is applied, never ahead of it."""
+    if confirmed > pipeline.applied:
+        raise StateError(
+            f"The replication slot {pipeline.slot!r} stands at {lsn_text(confirmed)}, and the changes of "
+            f"{pipeline.sync_key!r} are applied up to {lsn_text(pipeline.applied)} only: it was made anew, or "
+            "something else has read it, and what lies between is lost. Run once with resync, which copies the "
+            "tables afresh, and then reconcile them to remove what was deleted meanwhile."
+        )
+
+
+def _copy(engine: Engine, sync_key: str, found: Sequence[SourceTable], first_copy: FirstCopy | None) -> None:
+    """Have the tables copied that are not; their changes have been kept since the slot was made."""
+    with explaining(DestinationError, "read the state tables"), engine.begin() as connection:
+        ready = {each.source for each in cdc_pipelines.tables_of(connection, sync_key) if each.status == "ready"}
+        missing = [table for table in found if str(table.terms.source) not in ready]
+        if first_copy is None:
+            for table in missing:
+                cdc_pipelines.mark_ready(connection, sync_key, str(table.terms.source), None)
+    if missing and first_copy is not None:
+        first_copy(missing)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Capturing:
+    """One run's way through the slot.
+
+    :param applied: the position that was reached
+    :param is_done: whether nothing is left before the position that the run goes for
+    """
+
+    slot: ReplicationSlot
+    engine: Engine
+    applier: Applier
+    rows: SourceRows
+    run: Run
+    wanted: Wanted
+    limits: CaptureLimits
+    counts: CdcCounts = field(default_factory=CdcCounts)
+    batches: int = 0
+    applied: Lsn = 0
+    is_done: bool = False
+    truncated: set[str] = field(default_factory=set)
+
+    def batch(self, until: Lsn) -> None:
+        """Apply and acknowledge the next transactions, at least one and whole ones only."""
+        with explaining(DestinationError, "apply a batch of changes"), self.engine.begin() as connection:
+            pipeline = cdc_pipelines.locked(connection, self.run.sync_key)
+            self._refuse_abandoned(connection)
+            batch = _Batch(self, connection, self._being_copied(connection, pipeline))
+            with closing(self.slot.peek(until, self.limits.batch_changes)) as messages:
+                batch.take(messages, pipeline.committed)
+            is_done = batch.messages < self.limits.batch_changes
+            reached = max(pipeline.applied, batch.committed or 0, until if is_done else 0)
+            cdc_pipelines.set_applied(connection, self.run.sync_key, reached, committed=batch.committed)
+            counts = batch.counts
+            runs.record_captured(
+                connection, self.run.extraction_id, counts.rows, changes=counts.changes, deleted=counts.deleted
+            )
+        self.slot.advance(reached)
+        self.counts += counts
+        self.applied, self.is_done = reached, is_done
+        self.batches += 1
+        log.info("Applied a batch up to %s: %s", lsn_text(reached), counts)
+
+    def _refuse_abandoned(self, connection: Connection) -> None:
+        if not runs.is_unfinished(connection, self.run.extraction_id):
+            raise StateError(
+                f"A newer run of the change stream {self.run.sync_key!r} has begun and goes on with it, so this one "
+                "stops: run one at a time (max_active_runs=1)."
+            )
+
+    def _being_copied(self, connection: Connection, pipeline: Pipeline) -> set[str]:
+        """The tables in which rows may be newer than what is applied of their changes."""
+        states = {
+            each.source: each.copied_until or 0 for each in cdc_pipelines.tables_of(connection, pipeline.sync_key)
+        }
+        return {name for name, source in self.wanted.sources.items() if states[source] > pipeline.applied}
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Transactions on their way into one transaction of the destination.
+
+    :param committed: where the last one's commit ends
+    :param messages: how many the slot gave
+    """
+
+    capturing: _Capturing
+    connection: Connection
+    being_copied: set[str]
+    committed: Lsn | None = None
+    messages: int = 0
+    counts: CdcCounts = field(default_factory=CdcCounts)
+    _bytes: int = 0
+    _fold: Fold = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._fold = self._new_fold()
+
+    def take(self, messages: Iterable[tuple[Lsn, bytes]], committed: Lsn) -> None:
+        """Fold and apply what comes, but for transactions that begin with a commit before the last one applied.
+
+        A transaction's commit lies before where another's ends if and only if it ends there or before, so whether
+        it is applied already is known before its changes come.
+        """
+        is_new, wanted = False, self.capturing.wanted
+        for item in transactions(self._counted(messages), Decoder()):
+            if isinstance(item, Begin):
+                is_new = item.final_lsn >= committed
+                if is_new:
+                    self.capturing.rows.met(item.xid)
+            elif not is_new:
+                continue
+            elif isinstance(item, Commit):
+                self.committed = item.end_lsn
+                self.counts += CdcCounts(transactions=1)
+            elif (change := wanted.of(item)) is not None:
+                self._add(change)
+        self._apply()
+
+    def _add(self, change: Change) -> None:
+        if not self._fold.fits(change):
+            self._apply()
+        self._fold.add(change)
+        limits = self.capturing.limits
+        if self._fold.changes >= limits.piece_changes or self._bytes >= limits.piece_bytes:
+            self._apply()
+
+    def _counted(self, messages: Iterable[tuple[Lsn, bytes]]) -> Iterator[tuple[Lsn, bytes]]:
+        for message in messages:
+            self.messages += 1
+            self._bytes += len(message[1])
+            yield message
+
+    def _apply(self) -> None:
+        fold, self._fold, self._bytes = self._fold, self._new_fold(), 0
+        if fold.changes:
+            self.capturing.truncated |= {str(each.relation) for each in fold.tables.values() if each.is_truncated}
+            self.counts += self.capturing.applier.apply(self.connection, fold, reselect=self.being_copied)
+
+    def _new_fold(self) -> Fold:
+        return Fold(dict(self.capturing.wanted.keys))
+
+
+def _watch_partitions(engine: Engine, sync_key: str, found: Sequence[SourceTable], capturing: _Capturing) -> list[str]:
+    """Notice partitions that were emptied by themselves, which a publication through their root does not tell."""
+    with explaining(DestinationError, "write the state tables"), engine.begin() as connection:
+        pipeline = cdc_pipelines.locked(connection, sync_key)
+        before: dict[str, dict[str, str]] = pipeline.metadata.get("files", {})
+        now = {table.name: dict(table.files) for table in found if table.files}
+        cdc_pipelines.set_metadata(connection, sync_key, {**pipeline.metadata, "files": now})
+    warnings = [
+        f"A partition of {name} was emptied or rewritten by itself. PostgreSQL does not tell TRUNCATE of a partition "
+        "where changes are published through its root: reconcile the table with its copy."
+        for name, files in now.items()
+        if name not in capturing.truncated
+        and any(before.get(name, {}).get(leaf, file) != file for leaf, file in files.items())
+    ]
+    for warning in warnings:
+        log.warning("%s", warning)
+    return warnings
