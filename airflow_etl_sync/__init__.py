@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from airflow_etl_sync.operators.reconcile import ReconcileOperator
     from airflow_etl_sync.operators.sync import IncrementalSyncOperator
     from airflow_etl_sync.operators.watermark import WatermarkSetOperator
+    from airflow_etl_sync.sensors.notify import PostgresNotifySensor
+    from airflow_etl_sync.triggers.notify import PostgresNotifyTrigger
+    from airflow_etl_sync.triggers.slot import ReplicationSlotTrigger
 
 __all__ = [
     "ConfigurationError",
@@ -36,7 +39,10 @@ __all__ = [
     "FailedRecordsOperator",
     "IncrementalExtractOperator",
     "IncrementalSyncOperator",
+    "PostgresNotifySensor",
+    "PostgresNotifyTrigger",
     "ReconcileOperator",
+    "ReplicationSlotTrigger",
     "SchemaError",
     "SourceError",
     "StateError",
@@ -50,7 +56,10 @@ _HOMES = {
     "FailedRecordsOperator": "operators.failed_records",
     "IncrementalExtractOperator": "operators.extract",
     "IncrementalSyncOperator": "operators.sync",
+    "PostgresNotifySensor": "sensors.notify",
+    "PostgresNotifyTrigger": "triggers.notify",
     "ReconcileOperator": "operators.reconcile",
+    "ReplicationSlotTrigger": "triggers.slot",
     "UpsertLoadOperator": "operators.load",
     "WatermarkAdvanceOperator": "operators.advance",
     "WatermarkSetOperator": "operators.watermark",

@@ -31,4 +31,11 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
+        "sensors": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_etl_sync.sensors.notify"]}],
+        "triggers": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_etl_sync.triggers.notify", "airflow_etl_sync.triggers.slot"],
+            }
+        ],
     }

@@ -1,0 +1,1 @@
+"""Change data capture: a slot's changes decoded, folded and applied."""
