@@ -103,7 +103,7 @@ class Waking:
         wait = seconds * random.uniform(0.5, 1) if error.is_retryable else LONGEST_WAIT_SECONDS  # noqa: S311
         log.log(
             logging.INFO if error.is_retryable else logging.ERROR,
-            "%s Trying again in %.1f s (attempt %d).", error, wait, self._attempt,
+            "%s. Trying again in %.1f s (attempt %d).", str(error).rstrip("."), wait, self._attempt,
         )  # fmt: skip
         return wait
 

@@ -65,12 +65,9 @@ class ChannelWatch:
 
     async def _receive(self, connection: AsyncConnection[TupleRow]) -> int:
         """How many notifications came in one burst; none when the time to poll has come."""
-        count = 0
-        async for _ in connection.notifies(timeout=self.poll_seconds, stop_after=1):
-            count += 1
+        count = await _count(connection, self.poll_seconds, stop_after=1)
         if count and self.coalesce_seconds:
-            async for _ in connection.notifies(timeout=self.coalesce_seconds):
-                count += 1
+            count += await _count(connection, self.coalesce_seconds)
         return count
 
     async def _newest(self, connection: AsyncConnection[TupleRow]) -> str | None:
@@ -79,6 +76,16 @@ class ChannelWatch:
         with answering(connection):
             row = await (await connection.execute(statement)).fetchone()
         return row[0] if row else None
+
+
+async def _count(connection: AsyncConnection[TupleRow], seconds: float, stop_after: int | None = None) -> int:
+    count = 0
+    try:
+        async for _ in connection.notifies(timeout=seconds, stop_after=stop_after):
+            count += 1
+    except UnicodeDecodeError:  # a payload that is no text; nobody wants to read it
+        count += 1
+    return count
 
 
 @dataclass(frozen=True, slots=True)
