@@ -23,7 +23,7 @@ ASK_QUICKLY = SQL("SELECT set_config('statement_timeout', '30s', false)")
 STAY_IDLE = SQL("""
 SELECT set_config(name, '0', false)
 FROM pg_settings
-WHERE name IN ('idle_session_timeout')
+WHERE name = 'idle_session_timeout'
 """)
 """Older servers do not have the setting."""
 
@@ -37,14 +37,17 @@ def listen(channel: str) -> Composed:
 
 def newest_cursor(probe: Probe) -> Composed:
     """The largest cursor value, which an index gives without reading the table."""
-    return SQL("SELECT max(source.{})::text FROM {} AS source").format(
+    return SQL("SELECT max(source.{})::text\nFROM {} AS source").format(
         Identifier(probe.cursor_field), identifier(probe.table)
     )
 
 
 READ_SLOT_STANDING = SQL("""
 SELECT
-    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn,
+    CASE
+        WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+        ELSE pg_current_wal_flush_lsn()
+    END - '0/0'::pg_lsn,
     slot.confirmed_flush_lsn - '0/0'::pg_lsn,
     coalesce(slot.wal_status = 'lost', FALSE)
 FROM (VALUES (1)) AS one
@@ -116,7 +119,9 @@ BEGIN
         END IF;
         IF changes <= {max_keys} THEN
             BEGIN
-                SELECT told || jsonb_build_object('keys', {keys}) INTO with_keys FROM changed;
+                SELECT told || jsonb_build_object('keys', {keys})
+                INTO with_keys
+                FROM changed;
             EXCEPTION WHEN OTHERS THEN
                 with_keys := NULL;  -- such as a renamed column: the statement itself must not fail
             END;
@@ -136,4 +141,4 @@ def _quoted(body: str) -> SQL:
     tag = "$notify$"
     while tag in body:
         tag = f"{tag[:-1]}_$"
-    return SQL(f"{tag}{body}{tag}".replace("{", "{{").replace("}", "}}"))
+    return SQL(f"{tag}{body}{tag}")

@@ -106,7 +106,7 @@ class Line:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        there = await asyncio.open_connection(self._parts["host"], int(str(self._parts["port"])))
+        there = await asyncio.open_connection(str(self._parts["host"]), int(str(self._parts["port"])))
         number = self.connections
         self._relays += [
             asyncio.create_task(self._relay(number, reader, there[1])),
