@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -145,11 +146,16 @@ def test_without_a_table_to_ask_time_wakes() -> None:
 # -- many notifications -----------------------------------------------------------------------------------
 
 
+def notify_often(source: psycopg.Connection, times: int) -> None:
+    for number in range(times):
+        notify(source, str(number))
+        time.sleep(0.002)
+
+
 async def coalesced(source: psycopg.Connection) -> None:
     async with listening(trigger(coalesce_seconds=1.5)) as listener:
         await listener.has(1)
-        for number in range(200):
-            notify(source, str(number))
+        await asyncio.to_thread(notify_often, source, 200)
         await listener.has(2)
         await listener.has_no_more_than(2, 2)
     assert listener.events[1]["notifications"] == 200
