@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from airflow_etl_sync.operators.reconcile import ReconcileOperator
     from airflow_etl_sync.operators.sync import IncrementalSyncOperator
     from airflow_etl_sync.operators.watermark import WatermarkSetOperator
+    from airflow_etl_sync.sensors.notify import PostgresNotifySensor
+    from airflow_etl_sync.triggers.notify import PostgresNotifyTrigger
+    from airflow_etl_sync.triggers.slot import ReplicationSlotTrigger
 
 __all__ = [
     "CdcSetUpOperator",
@@ -41,7 +44,10 @@ __all__ = [
     "IncrementalExtractOperator",
     "IncrementalSyncOperator",
     "PostgresCdcHook",
+    "PostgresNotifySensor",
+    "PostgresNotifyTrigger",
     "ReconcileOperator",
+    "ReplicationSlotTrigger",
     "SchemaError",
     "SourceError",
     "StateError",
@@ -58,7 +64,10 @@ _HOMES = {
     "IncrementalExtractOperator": "operators.extract",
     "IncrementalSyncOperator": "operators.sync",
     "PostgresCdcHook": "hooks.cdc",
+    "PostgresNotifySensor": "sensors.notify",
+    "PostgresNotifyTrigger": "triggers.notify",
     "ReconcileOperator": "operators.reconcile",
+    "ReplicationSlotTrigger": "triggers.slot",
     "UpsertLoadOperator": "operators.load",
     "WatermarkAdvanceOperator": "operators.advance",
     "WatermarkSetOperator": "operators.watermark",

@@ -62,4 +62,11 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_etl_sync.hooks.cdc"]}],
         "connection-types": [_POSTGRES_CDC],
+        "sensors": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_etl_sync.sensors.notify"]}],
+        "triggers": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_etl_sync.triggers.notify", "airflow_etl_sync.triggers.slot"],
+            }
+        ],
     }

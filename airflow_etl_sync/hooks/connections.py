@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from airflow.providers.postgres.hooks.postgres import PostgresHook
 
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
@@ -28,16 +32,33 @@ def postgres_access(conn_id: str) -> PostgresAccess:
     :raises ConfigurationError: where there is no such connection, it is of another type, or an extra is
         no libpq option
     """
+    with _explaining_absence(conn_id):
+        connection = _hook(conn_id).connection
+    return _access(conn_id, connection)
+
+
+async def postgres_access_async(conn_id: str) -> PostgresAccess:
+    """The same where an event loop must not be held up, as in a trigger.
+
+    :raises ConfigurationError: as :func:`postgres_access` does
+    """
+    from airflow.providers.common.compat.sdk import BaseHook
+
+    with _explaining_absence(conn_id):
+        connection = await BaseHook.aget_connection(conn_id)
+    return await asyncio.to_thread(_access, conn_id, connection)  # a token is asked for over the network
+
+
+def _access(conn_id: str, connection: Any) -> PostgresAccess:
     from psycopg.conninfo import make_conninfo
 
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
-    return PostgresAccess(make_conninfo(**_libpq_options(conn_id)))
+    return PostgresAccess(make_conninfo(**_libpq_options(conn_id, connection)))
 
 
-def _libpq_options(conn_id: str) -> dict[str, str]:
+def _libpq_options(conn_id: str, connection: Any) -> dict[str, str]:
     hook = _hook(conn_id)
-    connection = hook.connection
     if connection.conn_type not in ("postgres", CDC_TYPE):
         raise ConfigurationError(
             f"The connection {conn_id!r} is of type {connection.conn_type!r}: choose one of type 'postgres'."
@@ -51,18 +72,22 @@ def _libpq_options(conn_id: str) -> dict[str, str]:
 
 
 def _hook(conn_id: str) -> PostgresHook:
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException
     from airflow.providers.postgres.hooks.postgres import PostgresHook
 
-    hook = PostgresHook(postgres_conn_id=conn_id)
+    return PostgresHook(postgres_conn_id=conn_id)
+
+
+@contextmanager
+def _explaining_absence(conn_id: str) -> Iterator[None]:
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException
+
     try:
-        hook.connection  # noqa: B018 - a look-up, made here so that its error is ours
+        yield
     except AirflowNotFoundException as error:
         raise ConfigurationError(
             f"The connection {conn_id!r} does not exist: add it in Airflow (Admin, Connections) "
             "with type 'postgres', or correct the id."
         ) from error
-    return hook
 
 
 def _credentials(hook: PostgresHook, connection: Any, extra: dict[str, Any]) -> tuple[Any, Any, Any]:

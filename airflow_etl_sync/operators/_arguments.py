@@ -102,6 +102,17 @@ def as_percent(name: str, value: object) -> float | None:
     return float(text)
 
 
+def as_seconds(name: str, value: object, *, least: float = 0) -> float:
+    """Take a number of seconds, such as 5 or 0.5.
+
+    :raises ConfigurationError: where it is none, or less than ``least``
+    """
+    text = "" if isinstance(value, bool) else str(value).strip()
+    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII) is None or float(text) < least:
+        _refuse(name, value, f"a number of seconds of at least {least:g}")
+    return float(text)
+
+
 def as_names(name: str, value: object) -> tuple[str, ...]:
     """Take column names: a list, or a comma-separated text, or the text that Jinja makes of a list.
 

@@ -19,6 +19,7 @@ EXPECTED = {
     "failed_records": {"schedule": None, "tasks": ["failed_records"]},
     "backfill": {"schedule": None, "tasks": CHAIN},
     "watermark_tools": {"schedule": None, "tasks": ["watermark"]},
+    "orders_on_notify": {"schedule": ["shop_orders_changed"], "tasks": ["sync_orders"]},
     "reconcile_nightly": {"schedule": "0 3 * * *", "tasks": ["reconcile_orders"]},
 }
 
@@ -28,7 +29,7 @@ from airflow.dag_processing.dagbag import DagBag
 before = set(sys.modules)
 bag = DagBag(dag_folder=sys.argv[1])
 describe = lambda dag: {
-    "schedule": dag.schedule,
+    "schedule": [asset.name for asset in dag.schedule] if isinstance(dag.schedule, list) else dag.schedule,
     "tasks": sorted(dag.task_ids),
     "catchup": dag.catchup,
     "max_active_runs": dag.max_active_runs,

@@ -119,6 +119,17 @@ def test_percent(value: object, share: float | None) -> None:
     assert arguments.as_percent("max_error_percent", value) == share
 
 
+@pytest.mark.parametrize(("value", "seconds"), [(5, 5), (0.5, 0.5), ("2.5", 2.5), (" 3 ", 3), (0, 0)])
+def test_seconds_are_a_number(value: object, seconds: float) -> None:
+    assert arguments.as_seconds("poll_seconds", value) == seconds
+
+
+@pytest.mark.parametrize("value", [None, "", True, -1, "1e3", "nan", "inf", "soon", 0.05])
+def test_other_seconds_are_refused_by_name(value: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"poll_seconds must be a number of seconds of at least 0\.1"):
+        arguments.as_seconds("poll_seconds", value, least=0.1)
+
+
 @pytest.mark.parametrize("value", [-1, "101", True, "1%", "nan", "1e1"])
 def test_percent_refuses_the_rest(value: object) -> None:
     with pytest.raises(ConfigurationError, match=r"^max_error_percent must be a number from 0 to 100"):

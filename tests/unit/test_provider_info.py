@@ -29,7 +29,11 @@ def schema() -> dict[str, Any]:
 def modules_that_define(suffix: str, folder: str) -> set[str]:
     """The modules of a folder with a class of that kind, such as ``UpsertLoadOperator``."""
     a_public_class = re.compile(rf"^class [A-Z]\w*{suffix}\(", re.MULTILINE)
-    paths = [path for path in (PACKAGE / folder).glob("*.py") if a_public_class.search(path.read_text())]
+    paths = [
+        path
+        for path in (PACKAGE / folder).glob("*.py")
+        if a_public_class.search(path.read_text()) and path.stem[0] != "_"
+    ]
     return {f"airflow_etl_sync.{folder}.{path.stem}" for path in paths}
 
 
@@ -45,7 +49,9 @@ def test_it_has_no_key_that_airflow_does_not_know(schema: dict[str, Any]) -> Non
     assert set(get_provider_info()) <= set(schema["properties"])
 
 
-@pytest.mark.parametrize(("kind", "suffix"), [("operators", "Operator"), ("hooks", "Hook")])
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [("operators", "Operator"), ("hooks", "Hook"), ("sensors", "Sensor"), ("triggers", "Trigger")]
+)
 def test_it_names_every_module_of_that_kind(kind: str, suffix: str) -> None:
     assert named_modules(kind) == modules_that_define(suffix, kind)
     assert all(find_spec(module) for module in named_modules(kind))
@@ -54,7 +60,11 @@ def test_it_names_every_module_of_that_kind(kind: str, suffix: str) -> None:
 def test_every_module_belongs_to_an_integration() -> None:
     info = get_provider_info()
     known = {integration["integration-name"] for integration in info["integrations"]}
-    used = {entry["integration-name"] for kind in ("operators", "hooks") for entry in info.get(kind, [])}
+    used = {
+        entry["integration-name"]
+        for kind in ("operators", "hooks", "sensors", "triggers")
+        for entry in info.get(kind, [])
+    }
     assert used <= known
 
 

@@ -29,7 +29,8 @@ OPERATORS = {
     "WatermarkAdvanceOperator",
     "WatermarkSetOperator",
 }
-PUBLIC_NAMES = ERRORS | OPERATORS | {"PostgresCdcHook", "incremental_sync"}
+WAITING = {"PostgresNotifySensor", "PostgresNotifyTrigger", "ReplicationSlotTrigger"}
+PUBLIC_NAMES = ERRORS | OPERATORS | WAITING | {"PostgresCdcHook", "incremental_sync"}
 
 
 def test_the_public_names_are_exactly_these() -> None:
@@ -61,7 +62,7 @@ def test_no_error_is_kept_back() -> None:
     assert {error.__name__ for error in EtlSyncError.__subclasses__()} == ERRORS - {"EtlSyncError"}
 
 
-@pytest.mark.parametrize("name", [*sorted(OPERATORS), "incremental_sync"])
+@pytest.mark.parametrize("name", [*sorted(OPERATORS | WAITING), "incremental_sync"])
 def test_arguments_are_keyword_only(name: str) -> None:
     parameters = inspect.signature(getattr(airflow_etl_sync, name)).parameters.values()
     positional = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}

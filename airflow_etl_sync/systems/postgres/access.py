@@ -22,6 +22,16 @@ CONNECT_SECONDS = 30.0
 """For so long a server that is not ready, such as one that restarts, is asked for a connection again."""
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 8.0
+
+NOTICE_DEATH = {
+    "keepalives": "1",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+"""With these options of libpq the system notices within a minute that a connection's other end is gone."""
+
 _Connection = TypeVar("_Connection")
 log = logging.getLogger(__name__)
 
@@ -38,7 +48,7 @@ class PostgresAccess:
     def connect(self) -> psycopg.Connection[TupleRow]:
         """A psycopg connection in autocommit mode: each statement sees the newest state.
 
-        This and the other ways to connect wait for a server that is not ready, see :data:`CONNECT_SECONDS`.
+        This and the ways below but one wait for a server that is not ready, see :data:`CONNECT_SECONDS`.
         """
         import psycopg
 
@@ -47,6 +57,15 @@ class PostgresAccess:
         connection = _patiently(lambda: psycopg.connect(self._named(), autocommit=True))
         connection.execute(PIN_DATES)
         return connection
+
+    async def connect_async(self) -> psycopg.AsyncConnection[TupleRow]:
+        """A connection in autocommit mode to wait on, as a trigger does: it notices when its other end is gone.
+
+        A server that is not ready is not waited for, and the session's settings are the server's.
+        """
+        import psycopg
+
+        return await psycopg.AsyncConnection.connect(self._named(**NOTICE_DEATH), autocommit=True)
 
     def engine(self) -> Engine:
         """A SQLAlchemy engine without a pool: a task's connection ends with its work."""
@@ -67,11 +86,11 @@ class PostgresAccess:
         connect: Callable[[], AdbcConnection] = partial(adbc_driver_postgresql.dbapi.connect, self._named())
         return _patiently(connect)
 
-    def _named(self) -> str:
+    def _named(self, **more: str) -> str:
         from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
         given = conninfo_to_dict(self.conninfo)
-        defaults = {"application_name": APPLICATION_NAME, "connect_timeout": "10"}
+        defaults = {"application_name": APPLICATION_NAME, "connect_timeout": "10", **more}
         return make_conninfo(self.conninfo, **{name: value for name, value in defaults.items() if name not in given})
 
 

@@ -1,0 +1,1 @@
+"""What lets a task wait for a change at the source."""
