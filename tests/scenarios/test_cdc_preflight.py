@@ -20,8 +20,8 @@ from airflow_etl_sync.demo.postgres import EmbeddedPostgres
 from airflow_etl_sync.errors import ConfigurationError, SchemaError, SourceError, StateError
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.placing import quickest_place
-from tests.scenarios.capturing import MANY, T, codes, kinds, messages
 from tests.scenarios.forked import fork
+from tests.scenarios.slot_answers import MANY, T, codes, kinds, messages
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from airflow_etl_sync.core.columns import ColumnTypes
 from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.errors import ConfigurationError, SourceError
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
-from tests.scenarios.capturing import MANY, T, codes, kinds, messages
 from tests.scenarios.forked import fork
+from tests.scenarios.slot_answers import MANY, T, codes, kinds, messages
 
 # -- a slot's way ------------------------------------------------------------------------------------------
 
