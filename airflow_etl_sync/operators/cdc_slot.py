@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_etl_sync.hooks.cdc import PostgresCdcHook
+    from airflow_etl_sync.operators.cdc import CdcSyncOperator
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class CdcTearDownOperator(BaseOperator):
         }
 
 
-def hook_of(operator: CdcSetUpOperator | CdcTearDownOperator) -> PostgresCdcHook:
+def hook_of(operator: CdcSetUpOperator | CdcTearDownOperator | CdcSyncOperator) -> PostgresCdcHook:
     """The hook with an operator's own terms, after templating."""
     from airflow_etl_sync.hooks.cdc import PostgresCdcHook
 

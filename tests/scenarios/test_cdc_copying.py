@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import psycopg
 import pytest
 
 from airflow_etl_sync.cdc import visibility
 from airflow_etl_sync.cdc.slot import ReplicationSlot
+from airflow_etl_sync.cdc.tables import CdcTable
 from airflow_etl_sync.cdc.visibility import wait_until_visible
 from airflow_etl_sync.core.model import Counts, LoadRules, RunIdentity, TableName
 from airflow_etl_sync.demo.postgres import EmbeddedPostgres
 from airflow_etl_sync.errors import SourceError
+from airflow_etl_sync.journey.cdc import CdcReport, capture
 from airflow_etl_sync.journey.copying import CopiedTable, copy_tables
 from airflow_etl_sync.state import cdc_pipelines, ledger, tables
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
@@ -46,6 +50,14 @@ class Stream:
         ]
         return copy_tables(self.slot, self.source, self.warehouse, "shop", copied, task, chunk_rows=100)
 
+    def capture(self, run: str) -> CdcReport:
+        terms = [
+            CdcTable(source=TableName(name, "public"), target=TableName(name, "public"), rules=LoadRules())
+            for name in self.names
+        ]
+        task = RunIdentity("dag", "capture", run)
+        return capture(self.slot, self.source, self.warehouse, sync_key="shop", tables_=terms, identity=task)
+
     def states(self) -> dict[str, str]:
         with self.warehouse.engine().begin() as connection:
             return {each.source: each.status for each in cdc_pipelines.tables_of(connection, "shop")}
@@ -57,6 +69,49 @@ def stream(source_db: str, warehouse_db: str, source: psycopg.Connection, slots:
         source.execute(f"CREATE TABLE {name} (id bigint PRIMARY KEY, v text)")
         source.execute(f"INSERT INTO {name} SELECT i, 'v' || i FROM generate_series(1, 350) AS i")
     return Stream(source_db, warehouse_db, slots(source_db))
+
+
+def test_writers_during_copy_and_capture_end_in_equal_tables(
+    stream: Stream, source_db: str, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    """Keys move and come back, values are long and left out of the log, rows go and return."""
+    source.execute("ALTER TABLE t ADD COLUMN big text; ALTER TABLE t ALTER COLUMN big SET STORAGE EXTERNAL")
+    source.execute("UPDATE t SET big = repeat(md5(id::text), 200)")
+    seed = random.SystemRandom().randrange(10**9)
+    print(f"seed {seed}")  # noqa: T201 - repeats the writers' choices
+    stream.begin()
+    ends = threading.Event()
+    writers = [threading.Thread(target=write, args=(source_db, f"{seed} {number}", ends)) for number in range(3)]
+    for writer in writers:
+        writer.start()
+    try:
+        stream.copy()
+        for run in range(8):
+            stream.capture(f"beside writers {run}")
+    finally:
+        ends.set()
+        for writer in writers:
+            writer.join()
+    stream.capture("at last")
+    assert rows(warehouse) == rows(source)
+
+
+def write(conninfo: str, seed: str, ends: threading.Event) -> None:
+    chance = random.Random(seed)
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        while not ends.is_set():
+            key, other = chance.randint(1, 500), chance.randint(1, 500)
+            is_free = "NOT EXISTS (SELECT FROM t WHERE id = %(other)s)"
+            deeds = [
+                ("UPDATE t SET v = v || 'x' WHERE id = %(key)s", 4),
+                (f"UPDATE t SET id = %(other)s WHERE id = %(key)s AND {is_free}", 4),
+                ("DELETE FROM t WHERE id = %(key)s", 1),
+                ("INSERT INTO t VALUES (%(key)s, 'new', repeat(md5(%(other)s::text), 200)) ON CONFLICT DO NOTHING", 2),
+                ("UPDATE t SET big = repeat(md5(%(other)s::text), 150) WHERE id = %(key)s", 1),
+            ]
+            (deed,) = chance.choices([text for text, _ in deeds], [weight for _, weight in deeds])
+            with suppress(psycopg.errors.UniqueViolation):
+                connection.execute(deed, {"key": key, "other": other})
 
 
 def test_copied_once_and_left_without_a_watermark(
