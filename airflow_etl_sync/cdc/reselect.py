@@ -59,8 +59,9 @@ class SourceRows:
             explaining(SourceError, f"read rows of {relation} again"),
             closing(self.access.connect()) as connection,
         ):
-            wait_until_visible(connection, self._met)
-            self._met.clear()
+            waited_for = set(self._met)  # others may be met meanwhile
+            wait_until_visible(connection, waited_for)
+            self._met -= waited_for
             with connection.transaction():
                 pin_settings(connection)
                 rows = RawCursor(connection).execute(statement, [list(column) for column in zip(*keys, strict=True)])

@@ -21,7 +21,7 @@ from airflow_etl_sync.errors import DataError, SchemaError, StateError
 from airflow_etl_sync.state import cdc_pipelines
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.placing import quickest_place
-from tests.scenarios.capturing import Capture, Slots, rows, same, totals
+from tests.scenarios.streaming import Capture, Slots, rows, same, totals
 from tests.scenarios.reconciling import staged
 from tests.scenarios.world import scalar
 
