@@ -202,3 +202,18 @@ FROM pg_replication_slots
 WHERE slot_name = %(slot)s AND confirmed_flush_lsn < %(to)s::pg_lsn
 """)
 """Never backwards, which the server would refuse."""
+
+
+# -- what is visible --------------------------------------------------------------------------------------
+
+BEGIN_AFTER_ALL = SQL("""
+SELECT CASE
+    WHEN pg_is_in_recovery() THEN pg_snapshot_xmax(pg_current_snapshot())
+    ELSE pg_current_xact_id()
+END::text::bigint
+""")
+"""A transaction of its own, which every other one that has begun to write comes before. A snapshot's upper end would
+leave out those that wait for their commit to be confirmed. A standby begins none: there it is the upper end."""
+
+READ_OLDEST = SQL("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+"""Every transaction below has ended, and what it did is visible."""

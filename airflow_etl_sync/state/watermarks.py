@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_keep
 from sqlalchemy.exc import IntegrityError
 
@@ -135,3 +135,8 @@ def _is_set(connection: Connection, sync_key: str, expected_version: int, values
 def _watermark(row: Row[Any]) -> Watermark:
     cursor = None if row.cursor_value is None else CursorValue(row.cursor_type, row.cursor_value)
     return Watermark(cursor, row.version, row.metadata.get("fences", []))
+
+
+def forget(connection: Connection, sync_key: str) -> None:
+    """Drop the watermark of something that does not go on."""
+    connection.execute(delete(watermark).where(watermark.c.sync_key == sync_key))

@@ -1,0 +1,96 @@
+"""The first copy of tables whose changes are captured: what was there before the slot tells of changes.
+
+A copy is a full sync in key order, each chunk committed with the position behind it, so a retry resumes. Writers go
+on meanwhile: what they do after the slot's position comes again as changes, and a change that is older than the
+copied row is followed by those that made the row what it is. Only at ``copied_until`` do table and log agree.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from airflow_etl_sync.cdc.slot import ReplicationSlot
+from airflow_etl_sync.cdc.visibility import wait_until_visible
+from airflow_etl_sync.core.model import Counts, LoadRules, RunIdentity, Stream, TableName, WindowRules
+from airflow_etl_sync.errors import DestinationError, explaining
+from airflow_etl_sync.journey.sync import sync
+from airflow_etl_sync.state import cdc_pipelines, watermarks
+from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from airflow_etl_sync.systems.postgres.destination import PostgresDestination
+from airflow_etl_sync.systems.postgres.source import PostgresSource
+
+log = logging.getLogger(__name__)
+
+CHUNK_ROWS = 250_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiedTable:
+    """A table to copy.
+
+    :param rules: how its rows land, which is how its changes will
+    """
+
+    source: TableName
+    target: TableName
+    rules: LoadRules
+
+
+def copy_tables(
+    slot: ReplicationSlot,
+    source: PostgresAccess,
+    destination: PostgresAccess,
+    sync_key: str,
+    tables: list[CopiedTable],
+    identity: RunIdentity,
+    *,
+    chunk_rows: int = CHUNK_ROWS,
+    try_number: int = 1,
+) -> Counts:
+    """Copy those tables of a pipeline that are not copied yet; the pipeline and its slot must be there.
+
+    Killed and run again, the same task goes on behind the last chunk, and another begins that table anew.
+
+    :raises EtlSyncError: see :mod:`airflow_etl_sync.errors`; chunks that were committed stay
+    """
+    state = destination.engine()
+    with explaining(DestinationError, "read the state of the change stream"), state.begin() as connection:
+        status = {each.source: each.status for each in cdc_pipelines.tables_of(connection, sync_key)}
+    counts = Counts()
+    for table in tables:
+        if status.get(str(table.source)) == "ready":
+            continue
+        wait_until_visible(source)
+        key = copy_key(sync_key, table.source)
+        stream = Stream(sync_key=key, cursor_field="xmin", table=table.source)
+        report = sync(
+            PostgresSource(source, stream),
+            PostgresDestination(destination, table.target),
+            stream=stream,
+            window_rules=WindowRules(full_refresh=True),
+            load_rules=table.rules,
+            identity=identity,
+            chunk_rows=chunk_rows,
+            try_number=try_number,
+        )
+        _close(state, sync_key, key, table, slot.flushed)
+        log.info("Copied %s into %s: %s", table.source, table.target, report.counts)
+        counts += report.counts
+    return counts
+
+
+def copy_key(sync_key: str, table: TableName) -> str:
+    """The name under which the copy of a table is recorded as a run."""
+    return f"{sync_key} copies {table}"
+
+
+def _close(state: Engine, sync_key: str, key: str, table: CopiedTable, flushed: Callable[[], int]) -> None:
+    """Note that the table is copied; the copy itself is no sync that goes on, so it leaves no watermark."""
+    until = flushed()
+    with explaining(DestinationError, "note that a table is copied"), state.begin() as connection:
+        watermarks.forget(connection, key)
+        cdc_pipelines.mark_ready(connection, sync_key, str(table.source), until)

@@ -1,0 +1,159 @@
+"""C01: the first copy of captured tables: resumed, done once, not begun before what the log has told is visible."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from airflow_etl_sync.cdc import visibility
+from airflow_etl_sync.cdc.slot import ReplicationSlot
+from airflow_etl_sync.cdc.visibility import wait_until_visible
+from airflow_etl_sync.core.model import Counts, LoadRules, RunIdentity, TableName
+from airflow_etl_sync.demo.postgres import EmbeddedPostgres
+from airflow_etl_sync.errors import SourceError
+from airflow_etl_sync.journey.copying import CopiedTable, copy_tables
+from airflow_etl_sync.state import cdc_pipelines, ledger, tables
+from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from tests.scenarios.world import rows, scalar
+
+pytestmark = pytest.mark.scenario("C01")
+
+TASK = RunIdentity("dag", "capture", "run 1")
+
+
+class Stream:
+    """A pipeline of the tables ``t`` and ``u``."""
+
+    def __init__(self, source_db: str, warehouse_db: str, slot: str) -> None:
+        self.source, self.warehouse = PostgresAccess(source_db), PostgresAccess(warehouse_db)
+        self.slot = ReplicationSlot(self.source, slot, slot)
+        self.names = ["t"]
+
+    def begin(self) -> None:
+        start = self.slot.set_up([TableName(name, "public") for name in self.names])
+        tables.ensure(self.warehouse.engine())
+        with self.warehouse.engine().begin() as connection:
+            cdc_pipelines.get_or_create(connection, "shop", self.slot.slot, self.slot.slot, start)
+            cdc_pipelines.register(connection, "shop", [(f"public.{name}", f"public.{name}") for name in self.names])
+
+    def copy(self, task: RunIdentity = TASK) -> Counts:
+        copied = [
+            CopiedTable(source=TableName(name, "public"), target=TableName(name, "public"), rules=LoadRules())
+            for name in self.names
+        ]
+        return copy_tables(self.slot, self.source, self.warehouse, "shop", copied, task, chunk_rows=100)
+
+    def states(self) -> dict[str, str]:
+        with self.warehouse.engine().begin() as connection:
+            return {each.source: each.status for each in cdc_pipelines.tables_of(connection, "shop")}
+
+
+@pytest.fixture
+def stream(source_db: str, warehouse_db: str, source: psycopg.Connection, slots: Callable[[str], str]) -> Stream:
+    for name in ("t", "u"):
+        source.execute(f"CREATE TABLE {name} (id bigint PRIMARY KEY, v text)")
+        source.execute(f"INSERT INTO {name} SELECT i, 'v' || i FROM generate_series(1, 350) AS i")
+    return Stream(source_db, warehouse_db, slots(source_db))
+
+
+def test_copied_once_and_left_without_a_watermark(
+    stream: Stream, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    stream.begin()
+    assert stream.copy() == Counts(inserted=350)
+    assert rows(warehouse) == rows(source)
+    assert stream.states() == {"public.t": "ready"}
+    assert scalar(warehouse, "SELECT count(*) FROM etl_sync.watermark") == 0
+    assert scalar(warehouse, "SELECT copied_until FROM etl_sync.cdc_table") is not None
+    source.execute("UPDATE t SET v = 'later'")
+    assert stream.copy(RunIdentity("dag", "capture", "run 2")) == Counts(), "its changes come from the log now"
+
+
+def test_a_table_that_joins_later_is_copied_then(
+    stream: Stream, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    stream.begin()
+    stream.copy()
+    stream.names = ["t", "u"]
+    stream.begin()
+    assert stream.states() == {"public.t": "ready", "public.u": "pending"}
+    assert stream.copy() == Counts(inserted=350)
+    assert scalar(warehouse, "SELECT count(*) FROM u") == 350
+
+
+def test_a_retry_goes_on_behind_the_last_chunk(
+    stream: Stream, source: psycopg.Connection, warehouse: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream.begin()
+    real, seen = ledger.record_extracted, []
+
+    def break_off(*arguments: object) -> None:
+        seen.append(arguments)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ledger, "record_extracted", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        stream.copy()
+    assert scalar(warehouse, "SELECT count(*) FROM t") == 200
+    assert stream.states() == {"public.t": "pending"}
+    assert stream.copy() == Counts(inserted=350), "over both tries"
+    assert len(seen) == 3 + 2
+    assert rows(warehouse) == rows(source)
+
+
+def test_an_empty_table_is_made_and_ready(
+    stream: Stream, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    source.execute("TRUNCATE t")
+    stream.begin()
+    assert stream.copy() == Counts()
+    assert rows(warehouse) == []
+    assert stream.states() == {"public.t": "ready"}
+
+
+def test_a_commit_that_the_log_tells_before_readers_see_it_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under synchronous replication a commit is written, and told, while its session waits for the standby."""
+    with EmbeddedPostgres(settings={"synchronous_standby_names": "absent", "synchronous_commit": "local"}) as postgres:
+        conninfo = postgres.databases.create_database("waiting")
+        with psycopg.connect(conninfo, autocommit=True) as source:
+            source.execute("CREATE TABLE t (id integer PRIMARY KEY)")
+            source.execute("CREATE PUBLICATION told FOR TABLE t")
+            source.execute("SELECT pg_create_logical_replication_slot('told', 'pgoutput')")
+            committing = threading.Thread(target=commit_for_the_standby, args=(conninfo,))
+            committing.start()
+            told = """
+                SELECT count(*)
+                FROM pg_logical_slot_peek_binary_changes(
+                    'told', NULL, NULL, 'proto_version', '1', 'publication_names', 'told'
+                )
+                WHERE get_byte(data, 0) = ascii('I')
+            """
+            while not scalar(source, told):
+                pass
+            assert scalar(source, "SELECT count(*) FROM t") == 0, "told, and not seen"
+
+            monkeypatch.setattr(visibility, "LONGEST_WAIT_SECONDS", 0.3)
+            with pytest.raises(SourceError, match="may not be visible yet") as caught:
+                wait_until_visible(PostgresAccess(conninfo))
+            assert caught.value.is_retryable
+
+            monkeypatch.setattr(visibility, "LONGEST_WAIT_SECONDS", 20)
+            give_up = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+            ending = threading.Timer(0.3, source.execute, [give_up])
+            ending.start()
+            wait_until_visible(PostgresAccess(conninfo))
+            ending.join()
+            committing.join()
+            assert scalar(source, "SELECT count(*) FROM t") == 1
+            source.execute("SELECT pg_drop_replication_slot('told')")
+
+
+def commit_for_the_standby(conninfo: str) -> None:
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("SET synchronous_commit = on")
+        connection.execute("INSERT INTO t VALUES (1)")
