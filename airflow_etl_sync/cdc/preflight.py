@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from psycopg.sql import Identifier
+
 from airflow_etl_sync.cdc import sql
 from airflow_etl_sync.cdc.source_state import (
     Publication,
@@ -138,7 +140,7 @@ def _of_server(server: Server, *, has_slot: bool) -> list[Finding]:
             Finding(
                 "role_lacks_replication",
                 f"The role {server.user!r} may not use replication slots",
-                f'run ALTER ROLE "{server.user}" REPLICATION (on Amazon RDS GRANT rds_replication)',
+                f"run ALTER ROLE {_quoted(server.user)} REPLICATION (on Amazon RDS GRANT rds_replication)",
             )
         )
     if not has_slot and server.slots >= server.max_slots:
@@ -218,7 +220,7 @@ def _of_publications(wanted: Sequence[str], found: Sequence[Publication], *, has
         Finding(
             "publication_partial",
             f"The publication {each.name!r} leaves out some of inserts, updates, deletes and truncates",
-            f"run ALTER PUBLICATION \"{each.name}\" SET (publish = 'insert, update, delete, truncate')",
+            f"run ALTER PUBLICATION {_quoted(each.name)} SET (publish = 'insert, update, delete, truncate')",
         )
         for each in found
         if not each.is_whole
@@ -275,3 +277,7 @@ def _of_real_table(table: TableState, name: str, relation: str, publications: Se
             f"The role of the connection may not read the table {name}",
             f"run GRANT SELECT ON {relation} TO it",
         )
+
+
+def _quoted(name: str) -> str:
+    return Identifier(name).as_string(None)
