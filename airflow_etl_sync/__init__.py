@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.factory import incremental_sync
     from airflow_etl_sync.hooks.cdc import PostgresCdcHook
     from airflow_etl_sync.operators.advance import WatermarkAdvanceOperator
+    from airflow_etl_sync.operators.cdc import CdcSyncOperator
     from airflow_etl_sync.operators.cdc_slot import CdcSetUpOperator, CdcTearDownOperator
     from airflow_etl_sync.operators.extract import IncrementalExtractOperator
     from airflow_etl_sync.operators.failed_records import FailedRecordsOperator
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CdcSetUpOperator",
+    "CdcSyncOperator",
     "CdcTearDownOperator",
     "ConfigurationError",
     "DataError",
@@ -53,6 +55,7 @@ __all__ = [
 
 _HOMES = {
     "CdcSetUpOperator": "operators.cdc_slot",
+    "CdcSyncOperator": "operators.cdc",
     "CdcTearDownOperator": "operators.cdc_slot",
     "FailedRecordsOperator": "operators.failed_records",
     "IncrementalExtractOperator": "operators.extract",

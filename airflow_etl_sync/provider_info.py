@@ -50,6 +50,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": _INTEGRATION,
                 "python-modules": [
                     "airflow_etl_sync.operators.advance",
+                    "airflow_etl_sync.operators.cdc",
                     "airflow_etl_sync.operators.cdc_slot",
                     "airflow_etl_sync.operators.extract",
                     "airflow_etl_sync.operators.failed_records",

@@ -101,6 +101,7 @@ def capture(
     :raises EtlSyncError: see :mod:`airflow_etl_sync.errors`; batches that were committed stay
     """
     began = time.monotonic()
+    _preflight(slot, tables_)
     found = look_up(source, tables_)
     engine = destination.engine()
     tables.ensure(engine)
@@ -133,6 +134,15 @@ def capture(
         warnings=tuple(warnings),
         seconds=seconds,
     )
+
+
+def _preflight(slot: ReplicationSlot, tables_: Sequence[CdcTable]) -> None:
+    """Refuse what would lose changes, before anything is read; the rest is worth a warning."""
+    findings = slot.preflight([table.source for table in tables_])
+    for finding in findings:
+        if finding.is_error:
+            raise finding.as_error()
+        log.warning("%s", finding)
 
 
 def _begin(
@@ -226,6 +236,7 @@ class _Capturing:
             ):
                 batch = _Batch(self, connection, self._being_copied(connection, pipeline), applying)
                 batch.take(messages, pipeline.committed)
+            self._note_reselected(connection)
             is_done = batch.messages < self.limits.batch_changes
             reached = max(pipeline.applied, batch.committed or 0, until if is_done else 0)
             cdc_pipelines.set_applied(connection, self.run.sync_key, reached, committed=batch.committed)
@@ -238,6 +249,13 @@ class _Capturing:
         self.applied, self.is_done = reached, is_done
         self.batches += 1
         log.info("Applied a batch up to %s: %s", lsn_text(reached), counts)
+
+    def _note_reselected(self, connection: Connection) -> None:
+        if self.rows.asked:
+            now = self.slot.flushed()
+            for name in sorted(self.rows.asked):
+                cdc_pipelines.raise_copied_until(connection, self.run.sync_key, self.wanted.sources[name], now)
+            self.rows.asked.clear()
 
     def _refuse_abandoned(self, connection: Connection) -> None:
         if not runs.is_unfinished(connection, self.run.extraction_id):
@@ -333,6 +351,7 @@ class _Batch:
         if self._applied is not None:
             self.counts += self._applied.result()
             self._applied = None
+            self.being_copied |= self.capturing.rows.asked
 
     def _new_fold(self) -> Fold:
         return Fold(dict(self.capturing.wanted.keys))

@@ -20,6 +20,7 @@ ERRORS = {
 }
 OPERATORS = {
     "CdcSetUpOperator",
+    "CdcSyncOperator",
     "CdcTearDownOperator",
     "FailedRecordsOperator",
     "IncrementalExtractOperator",
