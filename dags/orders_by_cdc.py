@@ -1,16 +1,21 @@
 """
-Keep users, orders and items in step by the source's log, every five minutes.
+Orders and users by change data capture, every 5 minutes.
 
-Teaches: **change data capture**. The source tells in its log of every insert, update and delete; a replication slot
-keeps what has not been read yet. The first run makes publication and slot and copies the tables, each further run
-applies what has happened since: deleted rows go, changed keys move, and no column needs to grow.
+Teaches: **`CdcSyncOperator`**. The shop's database writes every change into its log; a *replication slot* keeps the
+part of it that was not read yet. This DAG reads that part and applies it: inserts, updates, **deletes and changed
+keys**, which no `updated_at` shows.
 
-* `source_conn_id` is a connection of type *PostgreSQL change data capture*, whose form asks for slot, publication and
-  tables and whose Test button says what stands in the way. Here slot and tables are given with the operator.
-* The source needs `wal_level=logical` and a role with `REPLICATION`. It keeps its log until it is read: when this DAG
-  is given up, run a `CdcTearDownOperator` once, or its disk fills.
+* `CdcSetUpOperator` makes the publication and the slot. It may run every time: what is there is left.
+* The first run copies the tables, and each one after it applies what has happened since the one before, then ends.
+  Rows and position are committed together, so a task that is killed is simply run again.
+* Every table is captured in the order of commits, several of them in one stream: an order never comes before its user.
+* `delete="soft"` would keep deleted rows and set their `_sync_deleted`.
+* A slot that nobody reads fills the disk of the shop's database. The task warns; to stop capturing for good, run
+  `CdcTearDownOperator`.
 
-Needs the connections `shop_db` and `warehouse`.
+Needs two connections: `shop_cdc` of type *PostgreSQL change data capture*, with a slot and the tables
+`public.users, public.orders`, whose Test button says what is amiss (`wal_level` must be `logical`, and the login
+must be one that may replicate); and `warehouse` of type *Postgres* to apply changes to.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from datetime import datetime, timedelta, timezone
 
 from airflow.sdk import DAG
 
-from airflow_etl_sync import CdcSyncOperator
+from airflow_etl_sync import CdcSetUpOperator, CdcSyncOperator
 
 with DAG(
     dag_id="orders_by_cdc",
@@ -28,20 +33,16 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "retries": 3,
-        "retry_delay": timedelta(seconds=30),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=5),
-    },
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=30)},
     tags=["etl-sync"],
 ):
-    CdcSyncOperator(
+    set_up = CdcSetUpOperator(task_id="set_up", source_conn_id="shop_cdc")
+    capture = CdcSyncOperator(
         task_id="capture",
-        sync_key="shop_changes",
-        source_conn_id="shop_db",
-        slot="airflow_shop",
-        tables=["public.users", "public.orders", "public.items"],
+        sync_key="orders_by_cdc",
+        source_conn_id="shop_cdc",
         destination_conn_id="warehouse",
-        destination_schema="shop",
+        destination_tables={"public.users": "public.users_live", "public.orders": "public.orders_live"},
+        synced_at_column="synced_at",
     )
+    set_up >> capture

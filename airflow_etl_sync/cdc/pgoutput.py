@@ -34,24 +34,29 @@ from airflow_etl_sync.core.changes import (
 from airflow_etl_sync.errors import StateError
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=timezone.utc)
-_BEGIN = struct.Struct(">qqI")
-_COMMIT = struct.Struct(">Bqqq")
+_BEGIN = struct.Struct(">QqI")
+_COMMIT = struct.Struct(">BQQq")
 _COLUMN = struct.Struct(">Ii")
-_LOGICAL = struct.Struct(">Bq")
+_LOGICAL = struct.Struct(">BQ")
 _INT16 = struct.Struct(">H").unpack_from
 _INT32 = struct.Struct(">I").unpack_from
-_INT64 = struct.Struct(">q").unpack_from
-_NULL, _UNCHANGED, _TEXT = b"nut"
+_INT64 = struct.Struct(">Q").unpack_from
+_NULL, _UNCHANGED, _TEXT, _BINARY = b"nutb"
 _KEY, _OLD, _NEW = b"KON"
 _IS_KEY, _IS_TRANSACTIONAL = 1, 1
+_AGAIN = "read the slot again from its confirmed position."
 
 
 class Decoder:
-    """Decodes messages in the order in which they come: those about rows refer to relations told before."""
+    """Decodes messages in the order in which they come: those about rows refer to relations told before.
+
+    :ivar decoded_bytes: the length of all messages so far, for who must not hold too many
+    """
 
     def __init__(self) -> None:
+        self.decoded_bytes = 0
         self._relations: dict[int, Relation] = {}
-        self._by_kind: dict[int, Callable[[bytes], Message]] = {
+        self._by_kind: dict[int, Callable[[bytes], tuple[Message, int]]] = {
             ord("B"): _begin,
             ord("C"): _commit,
             ord("I"): self._insert,
@@ -67,49 +72,57 @@ class Decoder:
     def decode(self, data: bytes) -> Message:
         """One message.
 
-        :raises StateError: for a kind of message that protocol 1 does not have, and for one that is not whole
+        :raises StateError: for a kind of message or value that was not asked for, and for a message that is not whole
         """
+        self.decoded_bytes += len(data)
         try:
-            decode = self._by_kind[data[0]]
-        except (KeyError, IndexError):
+            message, end = self._by_kind[data[0]](data)
+        except UnicodeDecodeError:
             raise StateError(
-                f"The log holds a message of the kind {data[:1]!r}, which protocol 1 of pgoutput does not have: "
-                "update airflow-etl-sync."
+                f"A message of the kind {data[:1]!r} in the log holds text that is not UTF-8: read the slot with "
+                "client_encoding UTF8 (a database in SQL_ASCII must hold nothing else)."
             ) from None
-        try:
-            return decode(data)
         except (IndexError, KeyError, ValueError, OverflowError, struct.error):
-            raise StateError(
-                f"A message of the kind {data[:1]!r} in the log is not whole, or speaks of a table not told before: "
-                "read the slot again from its confirmed position."
-            ) from None
+            raise self._refused(data) from None
+        if end != len(data):
+            raise self._refused(data)
+        return message
 
-    def _insert(self, data: bytes) -> Insert:
+    def _refused(self, data: bytes) -> StateError:
+        what = f"The log holds a message of the kind {data[:1]!r}"
+        if not data or data[0] not in self._by_kind:
+            return StateError(f"{what}, which protocol 1 of pgoutput does not have: update airflow-etl-sync.")
+        if data[0] in b"IUD" and len(data) >= 5 and _INT32(data, 1)[0] not in self._relations:
+            return StateError(f"{what} about a table not told before: {_AGAIN}")
+        return StateError(f"{what} that is not whole: {_AGAIN}")
+
+    def _insert(self, data: bytes) -> tuple[Insert, int]:
         relation = self._relations[_INT32(data, 1)[0]]
         _expect(data, 5, _NEW)
-        return Insert(relation, _values(data, 6, relation)[0])
+        new, at = _values(data, 6, relation)
+        return Insert(relation, new), at
 
-    def _update(self, data: bytes) -> Update:
+    def _update(self, data: bytes) -> tuple[Update, int]:
         relation = self._relations[_INT32(data, 1)[0]]
-        kind, at, old = data[5], 6, None
+        kind, at, old = data[5], 5, None
         if kind in (_KEY, _OLD):
             old, at = _values(data, 6, relation)
-            _expect(data, at, _NEW)
-            at += 1
-        else:
-            _expect(data, 5, _NEW)
-        return Update(relation, old, _values(data, at, relation)[0], kind != _OLD)
+        _expect(data, at, _NEW)
+        new, at = _values(data, at + 1, relation)
+        return Update(relation, old, new, kind != _OLD), at
 
-    def _delete(self, data: bytes) -> Delete:
+    def _delete(self, data: bytes) -> tuple[Delete, int]:
         relation = self._relations[_INT32(data, 1)[0]]
         _expect(data, 5, _KEY, _OLD)
-        return Delete(relation, _values(data, 6, relation)[0], data[5] == _KEY)
+        old, at = _values(data, 6, relation)
+        return Delete(relation, old, data[5] == _KEY), at
 
-    def _truncate(self, data: bytes) -> Truncate:
-        ids = [_INT32(data, 6 + 4 * place)[0] for place in range(_INT32(data, 1)[0])]
-        return Truncate(tuple(self._relations[each] for each in ids))
+    def _truncate(self, data: bytes) -> tuple[Truncate, int]:
+        end = 6 + 4 * _INT32(data, 1)[0]
+        ids = [_INT32(data, at)[0] for at in range(6, end, 4)]
+        return Truncate(tuple(self._relations[each] for each in ids)), end
 
-    def _relation(self, data: bytes) -> Relation:
+    def _relation(self, data: bytes) -> tuple[Relation, int]:
         schema, at = _name(data, 5)
         name, at = _name(data, at)
         identity, count = chr(data[at]), _INT16(data, at + 1)[0]
@@ -126,7 +139,7 @@ class Decoder:
         # the same object while nothing has changed, so that those who compare it have little to do
         known = self._relations.get(told.id)
         self._relations[told.id] = known if known == told else told
-        return self._relations[told.id]
+        return self._relations[told.id], at
 
 
 def transactions(messages: Iterable[tuple[Lsn, bytes]], decoder: Decoder) -> Iterator[Begin | Change | Commit]:
@@ -148,8 +161,6 @@ def _values(data: bytes, at: int, relation: Relation) -> tuple[Values, int]:
         if kind == _TEXT:
             start = at + 5
             at = start + _INT32(data, at + 1)[0]
-            if at > len(data):
-                raise ValueError
             values.append(data[start:at].decode())
         elif kind == _NULL:
             values.append(None)
@@ -157,6 +168,10 @@ def _values(data: bytes, at: int, relation: Relation) -> tuple[Values, int]:
         elif kind == _UNCHANGED:
             values.append(UNCHANGED)
             at += 1
+        elif kind == _BINARY:
+            raise StateError(
+                "The log holds values of the kind b'b', binary: read the slot without the option 'binary'."
+            )
         else:
             raise ValueError
     return tuple(values), at
@@ -176,29 +191,29 @@ def _moment(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
-def _begin(data: bytes) -> Begin:
+def _begin(data: bytes) -> tuple[Begin, int]:
     lsn, at, xid = _BEGIN.unpack_from(data, 1)
-    return Begin(lsn, _moment(at), xid)
+    return Begin(lsn, _moment(at), xid), 1 + _BEGIN.size
 
 
-def _commit(data: bytes) -> Commit:
+def _commit(data: bytes) -> tuple[Commit, int]:
     _, lsn, end_lsn, at = _COMMIT.unpack_from(data, 1)
-    return Commit(lsn, end_lsn, _moment(at))
+    return Commit(lsn, end_lsn, _moment(at)), 1 + _COMMIT.size
 
 
-def _origin(data: bytes) -> Origin:
-    return Origin(_INT64(data, 1)[0], _name(data, 9)[0])
+def _origin(data: bytes) -> tuple[Origin, int]:
+    name, at = _name(data, 9)
+    return Origin(_INT64(data, 1)[0], name), at
 
 
-def _type(data: bytes) -> TypeMessage:
+def _type(data: bytes) -> tuple[TypeMessage, int]:
     schema, at = _name(data, 5)
-    return TypeMessage(_INT32(data, 1)[0], schema or "pg_catalog", _name(data, at)[0])
+    name, at = _name(data, at)
+    return TypeMessage(_INT32(data, 1)[0], schema or "pg_catalog", name), at
 
 
-def _logical(data: bytes) -> LogicalMessage:
+def _logical(data: bytes) -> tuple[LogicalMessage, int]:
     flags, lsn = _LOGICAL.unpack_from(data, 1)
     prefix, at = _name(data, 1 + _LOGICAL.size)
     end = at + 4 + _INT32(data, at)[0]
-    if end > len(data):
-        raise ValueError
-    return LogicalMessage(lsn, bool(flags & _IS_TRANSACTIONAL), prefix, data[at + 4 : end])
+    return LogicalMessage(lsn, bool(flags & _IS_TRANSACTIONAL), prefix, data[at + 4 : end]), end

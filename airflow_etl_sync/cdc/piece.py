@@ -66,15 +66,15 @@ class TablePiece:
     def stage(self, driver: psycopg.Connection[Any]) -> None:
         """Stage everything, and find the values that the log leaves out, before any row is changed."""
         whole: list[Row] = []
-        partial: dict[tuple[tuple[int, ...], bool], list[Row]] = {}
+        partial: dict[tuple[tuple[int, ...], bool, bool], list[Row]] = {}
         for key, row in self.fold.upserts.items():
             if row.is_whole:
                 whole.append((key, row))
             else:
                 unknown = tuple(place for place, value in enumerate(row.values) if value is UNCHANGED)
-                partial.setdefault((unknown, row.moved_from is not None), []).append((key, row))
+                partial.setdefault((unknown, row.moved_from is not None, row.is_new), []).append((key, row))
         self._stage_whole([row.values for _, row in whole])
-        for (unknown, is_moved), rows in partial.items():
+        for (unknown, is_moved, _), rows in partial.items():
             self._stage_partial(driver, unknown, rows, is_moved=is_moved)
         if self.fold.deletes and self.target.exists:
             keys = [[name for name, _ in self.target.key], list(self.fold.deletes)]
@@ -125,7 +125,7 @@ class TablePiece:
         """Stage rows of which some values are not known: these stay as they are, or are taken from elsewhere."""
         names = [self.names[place] for place in unknown]
         is_there = self.target.exists and all(name in self.target.columns for name in names)
-        if not is_there or (is_moved and not self.has_moved):
+        if not is_there or (is_moved and not self.has_moved) or any(row.is_new for _, row in rows):
             self._stage_reselected(unknown, rows)
             return
         staged = self._stage_with_former_keys(rows, is_moved=is_moved)

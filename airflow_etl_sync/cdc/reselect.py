@@ -33,9 +33,13 @@ class SourceRows:
 
     A commit may be in the log before it can be seen: under synchronous replication it waits for the standby in
     between. So before rows are read, every transaction that was :meth:`met` is waited for.
+
+    :param asked: the tables (``schema.name``) of which rows were read: from then on, until all that had happened when
+        they were read is applied, their rows here may be newer than what is applied
     """
 
     access: PostgresAccess
+    asked: set[str] = field(default_factory=set)
     _met: set[int] = field(default_factory=set)
 
     def met(self, xid: int) -> None:
@@ -53,14 +57,16 @@ class SourceRows:
         """The values of columns by key, as PostgreSQL writes them; rows that are gone are left out."""
         from psycopg import RawCursor
 
+        self.asked.add(str(relation))
         table = TableName(relation.name, relation.schema)
         statement = apply_sql.reselect(table, [(name, types[name].declared) for name in key], columns)
         with (
             explaining(SourceError, f"read rows of {relation} again"),
             closing(self.access.connect()) as connection,
         ):
-            wait_until_visible(connection, self._met)
-            self._met.clear()
+            waited_for = set(self._met)  # others may be met meanwhile
+            wait_until_visible(connection, waited_for)
+            self._met -= waited_for
             with connection.transaction():
                 pin_settings(connection)
                 rows = RawCursor(connection).execute(statement, [list(column) for column in zip(*keys, strict=True)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from airflow_etl_sync.cdc.reselect import SourceRows, look_up
 from airflow_etl_sync.cdc.slot import ReplicationSlot, SlotHealth
 from airflow_etl_sync.cdc.tables import CdcCounts, CdcTable, SourceTable
 from airflow_etl_sync.cdc.wanted import Wanted
-from airflow_etl_sync.core.changes import Begin, Change, Commit, Lsn, lsn_text
+from airflow_etl_sync.core.changes import Begin, Change, Commit, Lsn, Relation, Truncate, lsn_text
 from airflow_etl_sync.core.model import RunIdentity, Window
 from airflow_etl_sync.errors import DestinationError, StateError, explaining
 from airflow_etl_sync.state import cdc_pipelines, runs, tables
@@ -100,6 +101,7 @@ def capture(
     :raises EtlSyncError: see :mod:`airflow_etl_sync.errors`; batches that were committed stay
     """
     began = time.monotonic()
+    _preflight(slot, tables_)
     found = look_up(source, tables_)
     engine = destination.engine()
     tables.ensure(engine)
@@ -132,6 +134,15 @@ def capture(
         warnings=tuple(warnings),
         seconds=seconds,
     )
+
+
+def _preflight(slot: ReplicationSlot, tables_: Sequence[CdcTable]) -> None:
+    """Refuse what would lose changes, before anything is read; the rest is worth a warning."""
+    findings = slot.preflight([table.source for table in tables_])
+    for finding in findings:
+        if finding.is_error:
+            raise finding.as_error()
+        log.warning("%s", finding)
 
 
 def _begin(
@@ -219,9 +230,13 @@ class _Capturing:
         with explaining(DestinationError, "apply a batch of changes"), self.engine.begin() as connection:
             pipeline = cdc_pipelines.locked(connection, self.run.sync_key)
             self._refuse_abandoned(connection)
-            batch = _Batch(self, connection, self._being_copied(connection, pipeline))
-            with closing(self.slot.peek(until, self.limits.batch_changes)) as messages:
+            with (
+                ThreadPoolExecutor(1) as applying,
+                closing(self.slot.peek(until, self.limits.batch_changes)) as messages,
+            ):
+                batch = _Batch(self, connection, self._being_copied(connection, pipeline), applying)
                 batch.take(messages, pipeline.committed)
+            self._note_reselected(connection)
             is_done = batch.messages < self.limits.batch_changes
             reached = max(pipeline.applied, batch.committed or 0, until if is_done else 0)
             cdc_pipelines.set_applied(connection, self.run.sync_key, reached, committed=batch.committed)
@@ -234,6 +249,13 @@ class _Capturing:
         self.applied, self.is_done = reached, is_done
         self.batches += 1
         log.info("Applied a batch up to %s: %s", lsn_text(reached), counts)
+
+    def _note_reselected(self, connection: Connection) -> None:
+        if self.rows.asked:
+            now = self.slot.flushed()
+            for name in sorted(self.rows.asked):
+                cdc_pipelines.raise_copied_until(connection, self.run.sync_key, self.wanted.sources[name], now)
+            self.rows.asked.clear()
 
     def _refuse_abandoned(self, connection: Connection) -> None:
         if not runs.is_unfinished(connection, self.run.extraction_id):
@@ -254,6 +276,8 @@ class _Capturing:
 class _Batch:
     """Transactions on their way into one transaction of the destination.
 
+    While one piece is applied, by a thread to which the connection belongs meanwhile, the next is decoded and folded.
+
     :param committed: where the last one's commit ends
     :param messages: how many the slot gave
     """
@@ -261,11 +285,14 @@ class _Batch:
     capturing: _Capturing
     connection: Connection
     being_copied: set[str]
+    applying: ThreadPoolExecutor
     committed: Lsn | None = None
     messages: int = 0
     counts: CdcCounts = field(default_factory=CdcCounts)
     _bytes: int = 0
     _fold: Fold = field(init=False)
+    _fitting: dict[int, Relation] = field(default_factory=dict)
+    _applied: Future[CdcCounts] | None = None
 
     def __post_init__(self) -> None:
         self._fold = self._new_fold()
@@ -290,10 +317,14 @@ class _Batch:
             elif (change := wanted.of(item)) is not None:
                 self._add(change)
         self._apply()
+        self._wait()
 
     def _add(self, change: Change) -> None:
-        if not self._fold.fits(change):
-            self._apply()
+        if isinstance(change, Truncate) or id(change.relation) not in self._fitting:
+            if not self._fold.fits(change):
+                self._apply()
+            if not isinstance(change, Truncate):
+                self._fitting[id(change.relation)] = change.relation
         self._fold.add(change)
         limits = self.capturing.limits
         if self._fold.changes >= limits.piece_changes or self._bytes >= limits.piece_bytes:
@@ -307,9 +338,20 @@ class _Batch:
 
     def _apply(self) -> None:
         fold, self._fold, self._bytes = self._fold, self._new_fold(), 0
-        if fold.changes:
-            self.capturing.truncated |= {str(each.relation) for each in fold.tables.values() if each.is_truncated}
-            self.counts += self.capturing.applier.apply(self.connection, fold, reselect=self.being_copied)
+        self._fitting.clear()
+        if not fold.changes:
+            return
+        self._wait()
+        self.capturing.truncated |= {str(each.relation) for each in fold.tables.values() if each.is_truncated}
+        apply = self.capturing.applier.apply
+        self._applied = self.applying.submit(apply, self.connection, fold, reselect=self.being_copied)
+
+    def _wait(self) -> None:
+        """Wait for the piece before, so that there are never more than two."""
+        if self._applied is not None:
+            self.counts += self._applied.result()
+            self._applied = None
+            self.being_copied |= self.capturing.rows.asked
 
     def _new_fold(self) -> Fold:
         return Fold(dict(self.capturing.wanted.keys))

@@ -146,6 +146,19 @@ def as_tables(name: str, value: object) -> tuple[TableName, ...]:
     return tables if len(set(tables)) == len(tables) else _refuse(name, value, "a list of tables, none given twice")
 
 
+def as_table_map(name: str, value: object) -> dict[TableName, TableName]:
+    """Take a mapping of tables to tables, or the text that Jinja or JSON makes of one; empty where none is given.
+
+    :raises ConfigurationError: where it is none, or holds what is no table's name
+    """
+    if is_absent(value):
+        return {}
+    pairs = (_json_or_none(value) or _literal(value.strip())) if isinstance(value, str) else value
+    if not isinstance(pairs, Mapping) or not all(isinstance(part, str) for pair in pairs.items() for part in pair):
+        _refuse(name, value, "a mapping of tables to tables")
+    return {TableName.parse(source): TableName.parse(target) for source, target in pairs.items()}
+
+
 def as_lag(name: str, value: object) -> timedelta | int:
     """Take how far a watermark stays behind.
 

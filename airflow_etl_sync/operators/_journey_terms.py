@@ -10,8 +10,11 @@ from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.operators import _arguments as arguments
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow.sdk import Context
 
+    from airflow_etl_sync.cdc.tables import CdcTable
     from airflow_etl_sync.core.keys import DeleteMode
     from airflow_etl_sync.core.model import ConflictStrategy, OnCursorNull, SchemaContract
 
@@ -50,6 +53,13 @@ class LoadArguments(Protocol):
     schema_contract: Any
     max_errors: Any
     max_error_percent: Any
+
+
+class CdcArguments(LoadArguments, Protocol):
+    """What says where captured changes go."""
+
+    destination_tables: Any
+    delete: Any
 
 
 class KeyArguments(Protocol):
@@ -122,6 +132,24 @@ def load_rules_of(given: LoadArguments) -> LoadRules:
         max_errors=arguments.as_optional_number("max_errors", given.max_errors),
         max_error_percent=arguments.as_percent("max_error_percent", given.max_error_percent),
     )
+
+
+def cdc_tables_of(given: CdcArguments, tables: Sequence[TableName]) -> list[CdcTable]:
+    """Give the captured tables that the arguments describe.
+
+    :raises ConfigurationError: naming the argument that is missing or wrong
+    """
+    from airflow_etl_sync.cdc.tables import CdcTable
+
+    if not tables:
+        raise ConfigurationError("tables is missing: name the tables whose changes are captured, here or there.")
+    targets = arguments.as_table_map("destination_tables", given.destination_tables)
+    strange = [str(table) for table in targets if table not in tables]
+    if strange:
+        raise ConfigurationError(f"destination_tables names {', '.join(strange)}, which tables does not.")
+    rules = load_rules_of(given)
+    delete = cast("DeleteMode", arguments.as_optional_text("delete", given.delete) or "hard")
+    return [CdcTable(source=table, target=targets.get(table, table), rules=rules, delete=delete) for table in tables]
 
 
 def key_stream_of(given: KeyArguments) -> KeyStream:

@@ -1,8 +1,9 @@
-"""What has changed at a source, by its log, into the destination."""
+"""Changes of tables, deletes among them, applied as the source's log tells them."""
 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -11,50 +12,58 @@ from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.operators._failure import failing_for_good
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context
 
     from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
-    from airflow_etl_sync.core.model import TableName
+    from airflow_etl_sync.core.model import RunIdentity
+    from airflow_etl_sync.hooks.cdc import PostgresCdcHook
     from airflow_etl_sync.journey.cdc import CdcReport
+    from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 log = logging.getLogger(__name__)
 
 
 class CdcSyncOperator(BaseOperator):
-    """Apply the changes that a replication slot holds, up to the source's position now, and acknowledge them.
+    """Apply what a replication slot tells until now, then end; the next run goes on from there.
 
-    The first run makes publication and slot and copies the tables; each further run goes on where the last stopped,
-    in batches of whole transactions, each of them one transaction of the destination together with its position.
-    Inserts, updates, deletes, changes of keys and TRUNCATE arrive. Returns a report with the counts, the position, and
-    how much log the slot keeps. Run it regularly, one run at a time (``max_active_runs=1``): the source keeps its log
-    until it is read. All arguments are templated.
+    The first run copies the tables, unless ``copy_existing`` says no. Rows, counts and the position in the source's
+    log are committed together in the destination, batch by batch; only then is the slot advanced. So a task that is
+    killed anywhere is run again, and applies nothing twice and loses nothing. Returns a report with counts, position
+    and the slot's health. All arguments are templated.
 
     :param sync_key: the unique name of the change stream
     :param source_conn_id: connection of type ``postgres_cdc``, or of type ``postgres`` where ``slot`` is given
-    :param destination_conn_id: connection of type ``postgres`` to apply to; its schema ``etl_sync`` keeps the position
-    :param tables: the tables, by default the connection's; a table that is added later is copied then
-    :param destination_schema: the schema of the copies; by default each has its source's schema and name
+    :param destination_conn_id: connection of type ``postgres`` to apply changes to; its schema ``etl_sync`` keeps the
+        position
+    :param tables: the tables, by default the connection's; a new one is copied first
+    :param destination_tables: where a table goes, by its name as in ``tables``; others go into one of the same name
     :param slot: the slot's name, by default the connection's
     :param publication: the publication's name, by default the connection's, else the slot's name
-    :param delete: ``hard`` deletes rows that were deleted, ``soft`` sets their ``_sync_deleted``
-    :param conflict: ``source_wins``, ``dest_wins``, ``latest_wins`` or ``merge_non_null``
+    :param primary_key: the columns that name a row, by default each source table's own key
+    :param delete: ``hard`` deletes rows that are deleted at the source, ``soft`` sets their boolean ``_sync_deleted``
+    :param conflict: who wins where a row is there already, see :class:`IncrementalSyncOperator`
     :param conflict_field: the column that ``latest_wins`` compares
-    :param primary_key: the columns that name a row; by default each source table's own key
-    :param create_table: create absent tables with the source's types and key
-    :param synced_at_column: a ``timestamptz`` column that is set on rows that are inserted or changed
-    :param schema_contract: ``evolve``, ``freeze``, ``discard_column`` or ``discard_row``
+    :param create_table: whether an absent table is created with the source's types and key
+    :param synced_at_column: a ``timestamptz`` column that is set on rows which are inserted, changed or flagged
+    :param schema_contract: what becomes of columns that a table lacks, or whose type cannot hold their values
     :param max_errors: how many rows of a run may be set aside as failed records
-    :param max_error_percent: how many per cent of the run's rows may be
-    :param resync: forget the position and copy the tables afresh, after a slot was lost
-    :param batch_changes: after so many changes a batch is committed, with the transaction in which it is reached
+    :param max_error_percent: how many per cent of them may be
+    :param copy_existing: whether rows that are there before the first run are copied
+    :param resync: forget the position, begin where the slot stands and copy the tables afresh, this once; for a slot
+        that was lost
+    :param batch_changes: a transaction of the destination takes so many changes, and the rest of the source's
+        transaction in which that is reached
+    :param piece_changes: so many changes are held in memory and merged at once
+    :param warn_retained_mb: where the source keeps more of its log for the slot, the task warns
     """
 
     template_fields = (
-        "sync_key", "source_conn_id", "destination_conn_id", "tables", "destination_schema", "slot", "publication",
-        "delete", "conflict", "conflict_field", "primary_key", "create_table", "synced_at_column", "schema_contract",
-        "max_errors", "max_error_percent", "resync", "batch_changes",
+        "sync_key", "source_conn_id", "destination_conn_id", "tables", "destination_tables", "slot", "publication",
+        "primary_key", "delete", "conflict", "conflict_field", "create_table", "synced_at_column", "schema_contract",
+        "max_errors", "max_error_percent", "copy_existing", "resync", "batch_changes", "piece_changes",
+        "warn_retained_mb",
     )  # fmt: skip
     ui_color = "#d9ead3"
 
@@ -65,20 +74,23 @@ class CdcSyncOperator(BaseOperator):
         source_conn_id: str,
         destination_conn_id: str,
         tables: Sequence[str] | str | None = None,
-        destination_schema: str | None = None,
+        destination_tables: Mapping[str, str] | str | None = None,
         slot: str | None = None,
         publication: str | Sequence[str] | None = None,
+        primary_key: str | Sequence[str] | None = None,
         delete: str = "hard",
         conflict: str = "source_wins",
         conflict_field: str | None = None,
-        primary_key: str | Sequence[str] | None = None,
         create_table: bool | str = True,
         synced_at_column: str | None = None,
         schema_contract: str = "evolve",
         max_errors: int | str | None = None,
         max_error_percent: float | str | None = None,
+        copy_existing: bool | str = True,
         resync: bool | str = False,
         batch_changes: int | str = 500_000,
+        piece_changes: int | str = 50_000,
+        warn_retained_mb: int | str = 1_000,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -86,73 +98,77 @@ class CdcSyncOperator(BaseOperator):
         self.source_conn_id = source_conn_id
         self.destination_conn_id = destination_conn_id
         self.tables = tables
-        self.destination_schema = destination_schema
+        self.destination_tables = destination_tables
         self.slot = slot
         self.publication = publication
+        self.primary_key = primary_key
         self.delete = delete
         self.conflict = conflict
         self.conflict_field = conflict_field
-        self.primary_key = primary_key
         self.create_table = create_table
         self.synced_at_column = synced_at_column
         self.schema_contract = schema_contract
         self.max_errors = max_errors
         self.max_error_percent = max_error_percent
+        self.copy_existing = copy_existing
         self.resync = resync
         self.batch_changes = batch_changes
+        self.piece_changes = piece_changes
+        self.warn_retained_mb = warn_retained_mb
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Capture.
 
-        :returns: the report as JSON
+        :returns: counts, batches, the position reached, the slot's health, warnings and the seconds
         :raises AirflowFailException: where another try cannot help
         """
         with failing_for_good():
+            most = arguments.as_count("warn_retained_mb", self.warn_retained_mb) * 1_000_000
             report = self._capture(context)
-        log.info("The slot keeps %d bytes of log (%s)", report.health.retained_bytes, report.health.wal_status)
+            if report.health.retained_bytes > most:
+                log.warning(
+                    "The source keeps %.1f MB of its log for the slot, more than warn_retained_mb: run this task more "
+                    "often, look for a transaction that stays open, or tear the slot down if it is not needed",
+                    report.health.retained_bytes / 1_000_000,
+                )
         return report.to_json()
 
     def _capture(self, context: Context) -> CdcReport:
+        from airflow_etl_sync.hooks.cdc import PostgresCdcHook
         from airflow_etl_sync.hooks.connections import postgres_access
         from airflow_etl_sync.journey.cdc import CaptureLimits, capture
-        from airflow_etl_sync.journey.copying import CopiedTable, copy_tables
-        from airflow_etl_sync.operators._journey_terms import identity_of
-        from airflow_etl_sync.operators.cdc_slot import hook_of
+        from airflow_etl_sync.operators._journey_terms import cdc_tables_of, identity_of
 
-        hook, sync_key, identity = hook_of(self), arguments.as_text("sync_key", self.sync_key), identity_of(context)
-        batch_changes = arguments.as_count("batch_changes", self.batch_changes)
-        resync = arguments.as_flag("resync", self.resync)
-        slot, source, names = hook.slot(), hook.access(), hook.tables()
-        terms = self._terms(names)
+        hook = PostgresCdcHook(
+            arguments.as_text("source_conn_id", self.source_conn_id),
+            slot=self.slot, publication=self.publication, tables=self.tables,
+        )  # fmt: skip
+        sync_key, identity = arguments.as_text("sync_key", self.sync_key), identity_of(context)
+        tables, slot = cdc_tables_of(self, hook.tables()), hook.slot()
+        limits = CaptureLimits(
+            batch_changes=arguments.as_count("batch_changes", self.batch_changes),
+            piece_changes=arguments.as_count("piece_changes", self.piece_changes),
+        )
         destination = postgres_access(arguments.as_text("destination_conn_id", self.destination_conn_id))
-        slot.set_up(names)
-
-        def copy(missing: Sequence[SourceTable]) -> None:
-            copied = [
-                CopiedTable(source=each.terms.source, target=each.terms.target, rules=each.terms.rules)
-                for each in missing
-            ]
-            try_number = context["ti"].try_number
-            copy_tables(slot, source, destination, sync_key, copied, identity, try_number=try_number)
-
+        copy = partial(_copy, hook, destination, sync_key, identity)
         return capture(
-            slot, source, destination, sync_key=sync_key, tables_=terms, identity=identity,
-            limits=CaptureLimits(batch_changes=batch_changes), first_copy=copy, resync=resync,
+            slot, hook.access(), destination,
+            sync_key=sync_key, tables_=tables, identity=identity, limits=limits,
+            first_copy=copy if arguments.as_flag("copy_existing", self.copy_existing, default=True) else None,
+            resync=arguments.as_flag("resync", self.resync),
         )  # fmt: skip
 
-    def _terms(self, names: Sequence[TableName]) -> list[CdcTable]:
-        from airflow_etl_sync.cdc.tables import CdcTable
-        from airflow_etl_sync.core.model import TableName
-        from airflow_etl_sync.operators._journey_terms import load_rules_of
 
-        rules, delete = load_rules_of(self), arguments.as_text("delete", self.delete)
-        schema = arguments.as_optional_text("destination_schema", self.destination_schema)
-        return [
-            CdcTable(
-                source=name,
-                target=TableName(name.name, schema or name.schema),
-                rules=rules,
-                delete=delete,  # type: ignore[arg-type]
-            )
-            for name in names
-        ]
+def _copy(
+    hook: PostgresCdcHook,
+    destination: PostgresAccess,
+    sync_key: str,
+    identity: RunIdentity,
+    tables: Sequence[SourceTable],
+) -> None:
+    from airflow_etl_sync.journey.copying import CopiedTable, copy_tables
+
+    def copied(terms: CdcTable) -> CopiedTable:
+        return CopiedTable(source=terms.source, target=terms.target, rules=terms.rules)
+
+    copy_tables(hook.slot(), hook.access(), destination, sync_key, [copied(each.terms) for each in tables], identity)

@@ -181,6 +181,13 @@ def mark_ready(connection: Connection, sync_key: str, source: str, copied_until:
     _set(connection, sync_key, source, status="ready", copied_until=text)
 
 
+def raise_copied_until(connection: Connection, sync_key: str, source: str, to: Lsn) -> None:
+    """Note that rows of a table were read from the source, where they may be newer than what is applied."""
+    state = next((each for each in tables_of(connection, sync_key) if each.source == source), None)
+    if state is not None and to > (state.copied_until or 0):
+        _set(connection, sync_key, source, copied_until=lsn_text(to))
+
+
 def _set(connection: Connection, sync_key: str, source: str, **values: Any) -> None:
     same = (cdc_table.c.sync_key == sync_key) & (cdc_table.c.source_table == source)
     connection.execute(update(cdc_table).where(same).values(**values))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.demo.comparison import Comparison, compare
-from tests.conftest import drop_slot
 from tests.dags.conftest import ORDERS, TEMPLATES, Airflow, watermarks
 
 if TYPE_CHECKING:
@@ -249,36 +248,3 @@ def test_reconcile_takes_its_arguments_as_text(
     wrong = airflow.run("templated_reconcile", table="public.users", destination_table="public.users", delete="softly")
     assert (wrong.state, wrong.tries) == ("failed", 1)
     assert "'softly'" in wrong.errors[0]
-
-
-def test_orders_by_cdc(
-    airflow: Airflow, shop: Shop, source: psycopg.Connection, warehouse: psycopg.Connection, source_db: str
-) -> None:
-    def same(table: str) -> bool:
-        rows = [
-            connection.execute(f"SELECT t::text FROM {name} AS t ORDER BY 1").fetchall()
-            for connection, name in ((source, f"public.{table}"), (warehouse, f"shop.{table}"))
-        ]
-        return rows[0] == rows[1] and len(rows[0]) > 0
-
-    try:
-        first = airflow.run("orders_by_cdc")
-        assert (first.state, first.errors) == ("success", ())
-        assert same("users") and same("orders") and same("items")
-
-        source.execute("DELETE FROM public.items WHERE order_id <= 3")
-        source.execute("DELETE FROM public.orders WHERE id <= 3")
-        source.execute("INSERT INTO public.users (email, name) VALUES ('new@example.org', 'New')")
-        source.execute("UPDATE public.orders SET status = 'changed' WHERE id BETWEEN 10 AND 12")
-        source.execute("UPDATE public.items SET id = DEFAULT WHERE order_id = 20")
-        second = airflow.run("orders_by_cdc")
-        (report,) = second.results("capture")
-        assert same("users") and same("orders") and same("items")
-        assert report["inserted"] >= 1 and report["updated"] >= 3 and report["deleted"] >= 3
-        assert report["wal_status"] == "reserved"
-
-        third = airflow.run("orders_by_cdc")
-        (report,) = third.results("capture")
-        assert report["changes"] == 0
-    finally:
-        drop_slot(source_db, "airflow_shop")

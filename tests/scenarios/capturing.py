@@ -1,165 +1,24 @@
-"""A source whose changes are captured into a warehouse, with a hold on every step."""
+"""What tests of change data capture ask a slot."""
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from itertools import count
-from pathlib import Path
-from typing import Any
-
-import psycopg
+from contextlib import closing
 
 from airflow_etl_sync.cdc.slot import ReplicationSlot
-from airflow_etl_sync.cdc.tables import CdcTable, DeleteMode
-from airflow_etl_sync.core.model import LoadRules, RunIdentity, TableName
-from airflow_etl_sync.journey.cdc import CaptureLimits, CdcReport, capture
-from airflow_etl_sync.systems.postgres.access import PostgresAccess
-from tests.scenarios.forked import fork
+from airflow_etl_sync.core.model import TableName
 
-ROOT = Path(__file__).parents[2]
-_runs = count(1)
+T = TableName("t")
+MANY = 1_000_000
 
 
-@dataclass
-class Capture:
-    """Tables of ``source_db`` whose changes go into tables of the same name in ``warehouse_db``."""
-
-    source_db: str
-    warehouse_db: str
-    slot_name: str
-    root: Path
-    tables: tuple[str, ...] = ("t",)
-    rules: LoadRules = field(default_factory=LoadRules)
-    delete: DeleteMode = "hard"
-    limits: CaptureLimits = field(default_factory=CaptureLimits)
-    publication: str = ""
-
-    def but(self, **changes: Any) -> Capture:
-        return replace(self, **changes)
-
-    @property
-    def slot(self) -> ReplicationSlot:
-        return ReplicationSlot(PostgresAccess(self.source_db), self.slot_name, self.publication or self.slot_name)
-
-    @property
-    def terms(self) -> list[CdcTable]:
-        return [
-            CdcTable(source=TableName(name), target=TableName(name), rules=self.rules, delete=self.delete)
-            for name in self.tables
-        ]
-
-    def set_up(self) -> None:
-        self.slot.set_up([TableName(name) for name in self.tables])
-
-    def run(self, run: str | None = None, **more: Any) -> CdcReport:
-        return capture(
-            more.pop("slot", self.slot),
-            PostgresAccess(self.source_db),
-            PostgresAccess(self.warehouse_db),
-            sync_key="changes",
-            tables_=self.terms,
-            identity=RunIdentity("dag", "task", run or f"run {next(_runs)}"),
-            limits=self.limits,
-            **more,
-        )
-
-    def run_killed(self, failpoint: str, *, may_survive: bool = False) -> None:
-        """Capture in a process of its own, which kills itself at the failpoint.
-
-        :param may_survive: whether the failpoint need not be reached
-        """
-        errors = self.root / "last-words"
-        process = fork(obey, self._orders("killed") | {"failpoint": failpoint}, errors=errors)
-        process.join()
-        if may_survive and process.exitcode == 0:
-            return
-        assert process.exitcode == -signal.SIGKILL, errors.read_text() if errors.exists() else process.exitcode
-
-    def run_measured(self) -> dict[str, Any]:
-        """Capture in a fresh process; its peak memory in bytes, and its report."""
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.scenarios.capturing"],
-            input=json.dumps(self._orders("measured")),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        measured: dict[str, Any] = json.loads(done.stdout)
-        return measured
-
-    def _orders(self, run: str) -> dict[str, Any]:
-        return asdict(self) | {"root": str(self.root), "run": run}
+def messages(slot: ReplicationSlot, changes: int = MANY) -> list[bytes]:
+    with closing(slot.peek(slot.flushed(), changes)) as peeked:
+        return [data for _, data in peeked]
 
 
-def go(orders: dict[str, Any]) -> CdcReport:
-    terms = {name: value for name, value in orders.items() if name not in ("run", "failpoint")}
-    rules = {**terms["rules"], "primary_key": tuple(terms["rules"]["primary_key"])}
-    world = Capture(
-        **terms
-        | {
-            "root": Path(terms["root"]),
-            "tables": tuple(terms["tables"]),
-            "rules": LoadRules(**rules),
-            "limits": CaptureLimits(**terms["limits"]),
-        }
-    )
-    return world.run(orders["run"])
+def kinds(slot: ReplicationSlot, changes: int = MANY) -> str:
+    return b"".join(data[:1] for data in messages(slot, changes)).decode()
 
 
-def obey(orders: dict[str, Any]) -> None:
-    from tests.scenarios.doomed import arm, die
-
-    if orders["failpoint"] == "at the end":
-        go(orders)
-        die()
-    arm(orders["failpoint"])
-    go(orders)
-
-
-def rows(connection: psycopg.Connection[Any], table: str = "t", columns: str = "*") -> list[tuple[Any, ...]]:
-    """The rows of a table as text, in one order on both sides, with their types."""
-    return connection.execute(f"SELECT r::text FROM (SELECT {columns} FROM {table}) AS r ORDER BY 1").fetchall()
-
-
-def types(connection: psycopg.Connection[Any], table: str = "t") -> list[tuple[str, str]]:
-    return connection.execute(
-        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
-        " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attname",
-        [table],
-    ).fetchall()
-
-
-def same(source: psycopg.Connection[Any], warehouse: psycopg.Connection[Any], *tables: str, columns: str = "*") -> bool:
-    """Whether tables are equal, row by row and type by type."""
-    for table in tables or ("t",):
-        assert rows(warehouse, table, columns) == rows(source, table, columns), table
-        assert types(warehouse, table) == types(source, table), table
-    return True
-
-
-def totals(warehouse: psycopg.Connection[Any]) -> tuple[int, ...]:
-    """What all runs together have counted: changes, inserted, updated, skipped, errors, deleted."""
-    row = warehouse.execute(
-        "SELECT sum(rows_extracted), sum(inserted), sum(updated), sum(skipped), sum(errors), sum(deleted)"
-        " FROM etl_sync.sync_run WHERE kind = 'cdc'"
-    ).fetchone()
-    assert row is not None
-    return tuple(int(number or 0) for number in row)
-
-
-Slots = Callable[[str], str]
-
-if __name__ == "__main__":
-    from tests.scenarios.measured import peak_bytes
-
-    report = go(json.load(sys.stdin))
-    json.dump(
-        {"peak_bytes": peak_bytes(), "report": report.to_json(), "has_airflow": "airflow" in sys.modules}, sys.stdout
-    )
+def codes(slot: ReplicationSlot, *tables: TableName) -> list[str]:
+    return [finding.code for finding in slot.preflight(tables or (T,))]

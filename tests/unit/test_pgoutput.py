@@ -156,9 +156,38 @@ def test_a_kind_of_another_protocol_is_named(kind: bytes) -> None:
         Decoder().decode(kind + b"\0\0\0\1")
 
 
-def test_binary_values_are_refused(decoder: Decoder) -> None:
-    with pytest.raises(StateError, match="not whole"):
-        decoder.decode(about(b"I", b"N" + struct.pack(">H", 2) + b"b" + struct.pack(">I", 1) + b"xn"))
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (b"b" + struct.pack(">I", 1) + b"xn", "kind b'b', binary"),
+        (b"zn", "not whole"),
+        (b"t" + struct.pack(">I", 1) + b"\xfcn", "not UTF-8"),
+        (b"nn\0", "not whole"),
+        (b"nnn", "not whole"),
+    ],
+)
+def test_values_that_were_not_asked_for_are_named(decoder: Decoder, values: bytes, said: str) -> None:
+    with pytest.raises(StateError, match=said):
+        decoder.decode(about(b"I", b"N" + struct.pack(">H", 2) + values))
+
+
+@pytest.mark.parametrize("kind", [b"I", b"U", b"D"])
+def test_a_table_not_told_before_is_an_error(decoder: Decoder, kind: bytes) -> None:
+    with pytest.raises(StateError, match="not told before"):
+        decoder.decode(kind + struct.pack(">I", TABLE.id + 1) + b"N" + row(("1", None)))
+
+
+def test_errors_hold_no_values(decoder: Decoder) -> None:
+    with pytest.raises(StateError) as refused:
+        decoder.decode(about(b"I", b"N" + row(("secret", None, None))))
+    assert "secret" not in str(refused.value)
+    assert (refused.value.__cause__, refused.value.__suppress_context__) == (None, True)
+
+
+def test_the_length_of_what_was_decoded_is_told(decoder: Decoder) -> None:
+    before, insert = decoder.decoded_bytes, about(b"I", b"N" + row(("1", None)))
+    decoder.decode(insert)
+    assert (before, decoder.decoded_bytes) == (len(relation(TABLE)), before + len(insert))
 
 
 def test_transactions_leave_out_what_only_the_decoder_needs() -> None:

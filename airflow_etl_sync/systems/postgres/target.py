@@ -69,8 +69,6 @@ def open_target(
         if not rules.create_table:
             raise SchemaError(f"The destination has no table {str(table)!r} and create_table is off: create it first.")
         driver.execute(sql.target.LOCK_CREATION, relation)
-        if table.schema and not _one(driver.execute(sql.target.SCHEMA_EXISTS, {"schema": table.schema}))[0]:
-            driver.execute(sql.target.create_schema(table.schema))
         driver.execute(sql.target.create_target(table, _created_columns(driver, staged, rules), key))
     kind = _one(driver.execute(sql.target.KIND_OF_RELATION, relation))[0]
     return Target(

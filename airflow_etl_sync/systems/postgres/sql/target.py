@@ -61,14 +61,6 @@ HAVING bool_and(place.attnum > 0)
 TYPE_EXISTS = SQL("SELECT to_regtype(%(type)s) IS NOT NULL")
 
 
-SCHEMA_EXISTS = SQL("SELECT to_regnamespace(quote_ident(%(schema)s)) IS NOT NULL")
-
-
-def create_schema(name: str) -> Composed:
-    """Create a schema; another load may have done so already."""
-    return SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(name))
-
-
 def create_target(table: TableName, columns: Sequence[tuple[str, str]], key: Sequence[str]) -> Composed:
     """Create the target with the given columns and primary key; another load may have done so already."""
     lines = [SQL("{} {}").format(Identifier(name), SQL(type_)) for name, type_ in columns]

@@ -1,0 +1,57 @@
+"""Changes captured by Airflow itself: inserts, updates, deletes and changed keys, on real databases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_etl_sync.demo.comparison import Comparison, compare
+from tests.dags.conftest import ORDERS, Airflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import psycopg
+
+    from airflow_etl_sync.demo.shop import Shop
+
+TABLES = {"users": "users_live", "orders": "orders_live"}
+
+
+def test_orders_by_cdc(
+    airflow: Airflow,
+    shop: Shop,
+    source: psycopg.Connection,
+    source_db: str,
+    warehouse_db: str,
+    slots: Callable[[str], str],
+) -> None:
+    def copies() -> list[Comparison]:
+        return [
+            compare(
+                source_db, warehouse_db, source_query=f"SELECT * FROM public.{table}",
+                destination_table=("public", copy), key="id", leave_out="synced_at",
+            )
+            for table, copy in TABLES.items()
+        ]  # fmt: skip
+
+    extra = {"slot": slots(source_db), "tables": "public.users, public.orders"}
+    airflow.connect("shop_cdc", source_db, conn_type="postgres_cdc", extra=extra)
+    first = airflow.run("orders_by_cdc")
+    assert first.state == "success", first.errors
+    assert all(copy.is_equal for copy in copies())
+
+    shop.add_orders(5)
+    shop.change_orders(first=10, orders=20)
+    source.execute("DELETE FROM public.orders WHERE id <= 4")
+    source.execute("UPDATE public.orders SET id = DEFAULT WHERE id = 5")
+    source.execute("INSERT INTO public.users (email, name) VALUES ('a@example.org', 'A')")
+    second = airflow.run("orders_by_cdc")
+    (report,) = second.results("capture")
+    assert second.state == "success", second.errors
+    assert all(copy.is_equal for copy in copies())
+    assert (report["inserted"], report["updated"], report["deleted"], report["errors"]) == (5 + 1 + 1, 20, 5, 0)
+    assert report["wal_status"] == "reserved" and report["warnings"] == []
+
+    third = airflow.run("orders_by_cdc")
+    (report,) = third.results("capture")
+    assert (report["changes"], ORDERS) == (0, 300)
