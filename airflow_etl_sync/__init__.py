@@ -62,7 +62,6 @@ __all__ = [
 _HOMES = {
     "CdcSyncOperator": "operators.cdc",
     "CdcSetUpOperator": "operators.cdc_slot",
-    "CdcSyncOperator": "operators.cdc",
     "CdcTearDownOperator": "operators.cdc_slot",
     "FailedRecordsOperator": "operators.failed_records",
     "IncrementalExtractOperator": "operators.extract",

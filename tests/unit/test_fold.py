@@ -48,7 +48,8 @@ class Log:
             return
         old = self.rows.pop(key)
         self.rows[new_key] = (new_key, v, big if touches_big else old[2])
-        told: Values = (new_key, v, big if touches_big else UNCHANGED)
+        left_out = None if old[2] is None else UNCHANGED  # no NULL is kept out of line
+        told: Values = (new_key, v, big if touches_big else left_out)
         before: Values | None = (key, None, None) if key != new_key else None
         is_full = self.relation is FULL
         self.changes.append(Update(self.relation, old if is_full else before, told, not is_full))
