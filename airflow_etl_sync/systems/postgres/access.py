@@ -91,7 +91,9 @@ class PostgresAccess:
 
         given = conninfo_to_dict(self.conninfo)
         defaults = {"application_name": APPLICATION_NAME, "connect_timeout": "10", **more}
-        return make_conninfo(self.conninfo, **{name: value for name, value in defaults.items() if name not in given})
+        missing = {name: value for name, value in defaults.items() if name not in given}
+        # a session speaks its database's encoding unless it is told, and Arrow and pgoutput are read as UTF-8
+        return make_conninfo(self.conninfo, **missing, client_encoding="UTF8")
 
 
 def _patiently(connect: Callable[[], _Connection]) -> _Connection:
