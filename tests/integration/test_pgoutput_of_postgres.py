@@ -224,8 +224,8 @@ def test_tables_and_types_are_told_before_they_are_used(shop: psycopg.Connection
     shop.execute("ALTER TABLE t ADD COLUMN w integer")
     shop.execute("INSERT INTO t VALUES (2, 'b', 'bad', NULL, 7)")
     shop.execute("INSERT INTO k VALUES ('k', 9.99)")
-    shop.execute("SELECT pg_logical_emit_message(true, 'note', 'hello')")
     shop.execute("SELECT pg_logical_emit_message(false, 'note', '')")
+    shop.execute("SELECT pg_logical_emit_message(true, 'note', 'hello')")
     decoder = Decoder()
     found = [decoder.decode(data) for _, data in messages(shop)]
     first, second, third = (each for each in found if isinstance(each, Insert))
