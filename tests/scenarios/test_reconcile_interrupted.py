@@ -209,7 +209,7 @@ def test_lost_staging_deletes_nothing(
         return real(name)
 
     with monkeypatch.context() as crash:
-        crash.setattr(sql, "analyze_staging", emptied)
+        crash.setattr(sql.reconciling, "analyze_staging", emptied)
         with pytest.raises(DestinationError, match="0 of 100 keys"):
             synced.reconcile(EVERYTHING)
     assert scalar(warehouse, "SELECT count(*) FROM t") == 100
