@@ -43,6 +43,7 @@ def test_orders_by_cdc(
     shop.add_orders(5)
     shop.change_orders(first=10, orders=20)
     source.execute("DELETE FROM public.orders WHERE id <= 4")
+    source.execute("DELETE FROM public.items WHERE order_id = 5")
     source.execute("UPDATE public.orders SET id = DEFAULT WHERE id = 5")
     source.execute("INSERT INTO public.users (email, name) VALUES ('a@example.org', 'A')")
     second = airflow.run("orders_by_cdc")
