@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -18,7 +18,7 @@ TEXTS = ["ü", "Ã¼", "ß€"[:1], "plain", ""]
 
 
 @pytest.fixture
-def latin(server: Databases, new_database: Callable[[str], str]) -> Iterator[str]:
+def latin(server: Databases, new_database: Callable[[str], str]) -> str:
     like = new_database("latin")
     name = psycopg.conninfo.conninfo_to_dict(like)["dbname"]
     with psycopg.connect(server.admin, autocommit=True) as admin:
@@ -28,7 +28,7 @@ def latin(server: Databases, new_database: Callable[[str], str]) -> Iterator[str
         source.execute("CREATE TABLE t (id bigint PRIMARY KEY, c timestamptz, v text, w varchar(5)[])")
         for number, text in enumerate(TEXTS):
             source.execute("INSERT INTO t VALUES (%s, now(), %s, ARRAY[%s])", [number, text, text])
-    yield like
+    return like
 
 
 @pytest.mark.parametrize("form", FORMS)

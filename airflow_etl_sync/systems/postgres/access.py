@@ -32,6 +32,9 @@ NOTICE_DEATH = {
 }
 """With these options of libpq the system notices within a minute that a connection's other end is gone."""
 
+_ENCODING = {"client_encoding": "UTF8"}
+"""A session speaks its database's encoding unless it is told, and Arrow and pgoutput are read as UTF-8."""
+
 _Connection = TypeVar("_Connection")
 log = logging.getLogger(__name__)
 
@@ -54,7 +57,7 @@ class PostgresAccess:
 
         from airflow_etl_sync.systems.postgres.sql.sessions import PIN_DATES
 
-        connection = _patiently(lambda: psycopg.connect(self._named(), autocommit=True))
+        connection = _patiently(lambda: psycopg.connect(self._named(**_ENCODING), autocommit=True))
         connection.execute(PIN_DATES)
         return connection
 
@@ -83,7 +86,7 @@ class PostgresAccess:
         """An ADBC connection, for rows in bulk; its transaction ends with ``commit`` or ``close``."""
         import adbc_driver_postgresql.dbapi
 
-        connect: Callable[[], AdbcConnection] = partial(adbc_driver_postgresql.dbapi.connect, self._named())
+        connect: Callable[[], AdbcConnection] = partial(adbc_driver_postgresql.dbapi.connect, self._named(**_ENCODING))
         return _patiently(connect)
 
     def _named(self, **more: str) -> str:
@@ -92,8 +95,7 @@ class PostgresAccess:
         given = conninfo_to_dict(self.conninfo)
         defaults = {"application_name": APPLICATION_NAME, "connect_timeout": "10", **more}
         missing = {name: value for name, value in defaults.items() if name not in given}
-        # a session speaks its database's encoding unless it is told, and Arrow and pgoutput are read as UTF-8
-        return make_conninfo(self.conninfo, **missing, client_encoding="UTF8")
+        return make_conninfo(self.conninfo, **missing)
 
 
 def _patiently(connect: Callable[[], _Connection]) -> _Connection:
