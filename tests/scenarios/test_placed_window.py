@@ -276,5 +276,5 @@ def test_a_place_on_a_domain_over_the_cursors_type_is_fit(shop: World, source: p
 
 
 def test_a_misspelt_place_is_found_by_the_first_run(shop: World) -> None:
-    with pytest.raises(SchemaError, match="column o.changed does not exist"):
+    with pytest.raises(SchemaError, match=r"column o\.changed does not exist"):
         shop.streaming(sql=f"{OUTER} WHERE :window(o.changed)").run()
