@@ -71,7 +71,8 @@ def incremental_sync(
     :param cursor_field: the column that grows when a record changes
     :param table: the table to read; exactly one of ``table`` and ``sql``
     :param sql: the query to read, or the name of a ``.sql`` file. Where it says ``:window(orders.updated_at)``, the
-        window is applied there, else around it
+        window is applied there, else around it. What stands there is of the cursor's type, or with numbers the cursor
+        itself; what the query computes from the rows there, it computes from the window's rows only
     :param state_conn_id: connection that keeps the watermark, by default the destination's
     :param primary_key: the columns that name a record; by default the source table's own key
     :param columns: the columns to read; by default all

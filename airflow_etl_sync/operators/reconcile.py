@@ -34,7 +34,7 @@ class ReconcileOperator(BaseOperator):
     :param destination_conn_id: connection of type ``postgres`` that it loads into
     :param destination_table: the table that it loads (``schema.table``)
     :param table: the table that it reads (``schema.table``); exactly one of ``table`` and ``sql``
-    :param sql: the query that it reads, or the name of a ``.sql`` file
+    :param sql: the query that it reads, or the name of a ``.sql`` file; a ``:window(…)`` in it lets all rows pass
     :param primary_key: the columns that name a record; by default the source table's own key
     :param where: the SQL condition that the sync reads by; rows that do not meet it count as gone
     :param destination_where: an SQL condition on the destination's rows: only those that meet it are compared,

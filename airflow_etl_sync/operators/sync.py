@@ -33,7 +33,8 @@ class IncrementalSyncOperator(BaseOperator):
     :param destination_table: the table to load (``schema.table``)
     :param table: the table to read (``schema.table``); exactly one of ``table`` and ``sql``
     :param sql: the query to read, or the name of a ``.sql`` file. Where it says ``:window(orders.updated_at)``, the
-        window is applied there, else around it
+        window is applied there, else around it. What stands there is of the cursor's type, or with numbers the cursor
+        itself; what the query computes from the rows there, it computes from the window's rows only
     :param primary_key: the columns that name a record; by default the source table's own key
     :param columns: the columns to read; by default all
     :param where: an SQL condition that every row must meet

@@ -19,11 +19,26 @@ if TYPE_CHECKING:
 
 ORDERS = 20_000
 ORDERS_QUERY = (Path(__file__).parents[2] / "dags" / "sql" / "orders.sql").read_text()
+EITHER_CHANGED = """
+WHERE orders.id IN (
+    SELECT id
+    FROM public.orders
+    WHERE :window(updated_at)
+    UNION ALL
+    SELECT orders.id
+    FROM public.users
+    JOIN public.orders ON orders.user_id = users.id
+    WHERE :window(users.updated_at)
+)
+"""
 
 STREAMS = {
     "table": Stream(sync_key="orders", cursor_field="updated_at", table=TableName("orders", "public")),
     "query with joins": Stream(
         sync_key="orders", cursor_field="updated_at", sql=ORDERS_QUERY, primary_key=("order_id",)
+    ),
+    "query with two places": Stream(
+        sync_key="orders", cursor_field="updated_at", sql=ORDERS_QUERY + EITHER_CHANGED, primary_key=("order_id",)
     ),
 }
 
@@ -42,6 +57,23 @@ def test_an_increment_scans_no_whole_table(
     counts = _run(stream, source_db, warehouse_db, "second")
     assert (counts.inserted, counts.updated) == (0, 20)
     assert _rows_scanned(source) == before
+
+
+def test_a_change_of_the_joined_table_is_found_without_a_scan(
+    source_db: str, warehouse_db: str, source: psycopg.Connection
+) -> None:
+    stream = STREAMS["query with two places"]
+    Shop(source_db).create(ORDERS)
+    source.execute("VACUUM ANALYZE")
+    assert _run(stream, source_db, warehouse_db, "first").inserted == ORDERS
+    source.execute("UPDATE users SET email = 'new@example.org' WHERE id = 3")
+
+    before = _rows_scanned(source)
+    counts = _run(stream, source_db, warehouse_db, "second")
+    assert _rows_scanned(source) == before
+    row = source.execute("SELECT count(*) FROM orders WHERE user_id = 3").fetchone()
+    assert row is not None
+    assert (counts.updated, row[0] > 0) == (row[0], True)
 
 
 def _run(stream: Stream, source_db: str, warehouse_db: str, run_id: str) -> Counts:

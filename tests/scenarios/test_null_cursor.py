@@ -7,7 +7,8 @@ import pytest
 
 from airflow_etl_sync.core.model import Counts
 from airflow_etl_sync.errors import DataError
-from tests.scenarios.world import Form, World, rows, scalar, watermark
+from airflow_etl_sync.state import watermarks
+from tests.scenarios.world import FORMS, Counted, Form, World, rows, scalar, watermark
 
 PLACES: dict[str, tuple[Form, list[int]]] = {
     "first": ("chain", [1, 2]),
@@ -76,3 +77,42 @@ def test_refused_they_stop_the_run_before_anything_moves(
     with pytest.raises(DataError, match="on_cursor_null"):
         world.run(form)
     assert watermark(warehouse) == stored
+
+
+@pytest.fixture
+def changed(world: World, source: psycopg.Connection) -> World:
+    """A synced table of which 25 rows without a cursor and 35 with one have changed since."""
+    source.execute("CREATE TABLE t (id bigint PRIMARY KEY, c bigint, v text)")
+    source.execute("INSERT INTO t SELECT i, CASE WHEN i > 25 THEN i END FROM generate_series(1, 100) AS i")
+    world = world.but(chunk_rows=10)
+    assert world.run() == Counts(inserted=100)
+    source.execute("UPDATE t SET c = c + 100, v = 'changed' WHERE id <= 60")
+    return world
+
+
+@pytest.mark.scenario("S05")
+def test_they_are_read_first_and_once(changed: World) -> None:
+    with changed.destination.engine.begin() as connection:
+        stored = watermarks.read(connection, "t")
+    reader = changed.reader
+    window = reader.open_window(stored, changed.rules).window
+    cursors = [value for batch in reader.read(window, None) for value in batch.column("c").to_pylist()]
+    assert cursors == [None] * 25 + [100, *range(126, 161)]
+
+
+@pytest.mark.scenario("S05")
+@pytest.mark.parametrize(("chunks", "left"), [(1, 51), (2, 41), (3, 36), (5, 16)])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_killed_run_reads_none_of_them_twice_and_misses_none(
+    form: Form, chunks: int, left: int, changed: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    """The first three chunks are of rows without a cursor, and the third, of five, ends them."""
+    step = "extract" if form == "chain" else "sync"
+    write = "core.staging:Staging.write"
+    stage = "systems.postgres.destination:PostgresDestination.stage"
+    failpoint = f"before {write if form == 'chain' else stage} {chunks + 1}"
+    changed.run_killed(step, failpoint, "killed")
+    reader = Counted(changed)
+    assert changed.run(form, "killed", reader) == Counts(updated=60, skipped=1)
+    assert reader.rows == left
+    assert rows(warehouse) == rows(source)

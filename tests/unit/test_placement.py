@@ -15,11 +15,13 @@ def placed(query: str) -> str:
 @pytest.mark.parametrize(
     ("query", "becomes"),
     [
-        ("SELECT 1 WHERE :window(o.updated_at)", "SELECT 1 WHERE <o.updated_at>"),
-        ("WHERE :window ( greatest(o.a, u.b) ) AND x", "WHERE <greatest(o.a, u.b)> AND x"),
-        ("WHERE :window(a) OR :window(b)", "WHERE <a> OR <b>"),
-        (""":window(coalesce("(", ')'))""", """<coalesce("(", ')')>"""),
-        (":window(\n  o.updated_at -- the cursor )\n)", "<o.updated_at -- the cursor )>"),
+        ("SELECT 1 WHERE :window(o.updated_at)", "SELECT 1 WHERE <(o.updated_at)>"),
+        ("WHERE :window ( greatest(o.a, u.b) ) AND x", "WHERE <( greatest(o.a, u.b) )> AND x"),
+        ("WHERE :window(a) OR :WINDOW(b)", "WHERE <(a)> OR <(b)>"),
+        ("WHERE NOT:window(a)AND(:window(b))", "WHERE NOT<(a)>AND(<(b)>)"),
+        (""":window(coalesce("(", ')', $$)$$))""", """<(coalesce("(", ')', $$)$$))>"""),
+        (":window(\n  o.updated_at -- the cursor )\n)", "<(\n  o.updated_at -- the cursor )\n)>"),
+        (":window(a /* ) */)", "<(a /* ) */)>"),
     ],
 )
 def test_places(query: str, becomes: str) -> None:
@@ -38,8 +40,7 @@ def test_places(query: str, becomes: str) -> None:
         "SELECT 1 -- :window(a)\n, 2",
         "SELECT /* :window(a) */ 1",
         "SELECT x::window(3)",
-        "SELECT a[1:window(x)]",
-        "SELECT :windows(a)",
+        "SELECT :windows(a), :window_1(a), :window$(a)",
     ],
 )
 def test_no_places(query: str) -> None:
@@ -47,7 +48,44 @@ def test_no_places(query: str) -> None:
     assert placed(query) == query
 
 
-@pytest.mark.parametrize("query", [":window(a", ":window()", ":window a", "WHERE :window", ":window)(", ":window( )"])
+TEXTS = [
+    r"'C:\'",
+    "'it''s :window(x)'",
+    r"'\', ':window(x)'",
+    r"E'\\'",
+    r"E'\' :window(x)'",
+    "e'a' -- more\n  'it\\' :window(x)'",
+    r"U&'\'",
+    r"N'\'",
+    "B'0'",
+    '"a"":window(x)"',
+    r'U&"\0441:window(x)"',
+    "$a$ $b$ :window(x) $b$ $$ $a$",
+    "$é$ :window(x) $é$",
+    "a$b$",
+    "$1",
+    "/* /* x */ :window(x) */",
+    "/* ' */",
+    "/* \" */ -- it's :window(x)\r",
+    "a # b",
+    "a #>> '{x}'",
+    "a @> b ? c",
+    "a[1:2]",
+    "x::window(3)",
+    "`",
+]
+"""Each is left alone, and ends where PostgreSQL ends it, so that a place behind it is found."""
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_ends_where_postgresql_ends_it(text: str) -> None:
+    assert placed(f"SELECT {text}, :window(a)") == f"SELECT {text}, <(a)>"
+    assert placed(f":window(a),{text}") == f"<(a)>,{text}"
+
+
+@pytest.mark.parametrize(
+    "query", [":window(a", ":window()", ":window a", "WHERE :window", ":window)(", ":window( )", ":window(--a\n)"]
+)
 def test_a_place_needs_an_expression(query: str) -> None:
     with pytest.raises(ConfigurationError, match=r":window\(orders.updated_at\)"):
         placed(query)
@@ -62,6 +100,10 @@ def test_a_place_needs_an_expression(query: str) -> None:
         ("SELECT ';'", "SELECT ';'"),
         ("SELECT 1 /* ; */", "SELECT 1 /* ; */"),
         ("SELECT 1; SELECT 2;", "SELECT 1; SELECT 2"),
+        ("SELECT a # b;", "SELECT a # b"),
+        ("SELECT 1 /* /* ; */ ; */;", "SELECT 1 /* /* ; */ ; */"),
+        (r"SELECT E'\\';", r"SELECT E'\\'"),
+        (r"SELECT '\';", r"SELECT '\'"),
     ],
 )
 def test_without_end(query: str, becomes: str) -> None:

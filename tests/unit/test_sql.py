@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 from psycopg.sql import SQL, Composable
 
-from airflow_etl_sync.core.model import ConflictStrategy, LoadRules, OnCursorNull, Stream, TableName
+from airflow_etl_sync.core.model import ConflictStrategy, CursorValue, LoadRules, OnCursorNull, Stream, TableName
 from airflow_etl_sync.systems.postgres import sql
 from airflow_etl_sync.systems.postgres.types import StreamColumn
 
@@ -75,10 +75,15 @@ def test_find_null_cursor() -> None:
     )
 
 
+LOW = CursorValue("integer", "7'")
+
+
 def test_read_maximum() -> None:
     everything = 'SELECT max("source"."at")::text\nFROM "shop"."orders" AS source\nWHERE '
-    assert_text(sql.window.read_maximum(STREAM, "integer"), everything + "TRUE")
-    assert_text(sql.window.read_maximum(STREAM, "numeric"), everything + '"source"."at" < numeric \'Infinity\'')
+    assert_text(sql.window.read_maximum(STREAM, "integer", "bigint", LOW), everything + "TRUE")
+    assert_text(
+        sql.window.read_maximum(STREAM, "numeric", "numeric", None), everything + '"source"."at" < numeric \'Infinity\''
+    )
 
 
 def test_highest() -> None:
@@ -143,13 +148,18 @@ PLACED = Stream(
     [
         (
             sql.reading.read_window(PLACED, COLUMNS[:1], ["id"], "date", ["low"], None),
-            "(o.at >= CAST(current_setting('etl_sync.low') AS date))",
+            "((o.at) >= CAST(current_setting('etl_sync.low') AS date))",
         ),
-        (sql.reading.read_null_cursors(PLACED, COLUMNS[:1], ["id"], None), "(o.at IS NULL)"),
+        (sql.reading.read_null_cursors(PLACED, COLUMNS[:1], ["id"], None), "((o.at) IS NULL)"),
         (sql.reading.read_by_key(PLACED, COLUMNS[:1], ["id"], None), "TRUE"),
         (sql.streams.describe_stream(PLACED), "TRUE"),
+        (sql.reconciling.find_present(PLACED, ["integer"]), "TRUE"),
+        (sql.window.read_maximum(PLACED, "integer", "bigint", LOW), "((o.at) >= CAST('7''' AS bigint))"),
+        (sql.window.read_maximum(PLACED, "integer", "bigint", None), "TRUE"),
+        (sql.streams.check_places(PLACED, COLUMNS[1]), "(coalesce((o.at), NULL) <@ CAST(NULL AS tstzrange) OR TRUE)"),
+        (sql.streams.check_places(PLACED, COLUMNS[0]), "((o.at) >= CAST(NULL AS integer) OR TRUE)"),
     ],
-    ids=["window", "nulls", "all", "describe"],
+    ids=["window", "nulls", "all", "describe", "keys", "maximum", "first maximum", "times", "numbers"],
 )
 def test_the_window_goes_where_the_query_places_it(statement: Composable | str, condition: str) -> None:
     again = condition.replace("o.at", "u.at")

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.core.model import CursorType, Stream, Window, WindowRules
 from airflow_etl_sync.errors import ConfigurationError, DataError, SchemaError, SourceError, explaining
+from airflow_etl_sync.faults import fault_of
 from airflow_etl_sync.state.watermarks import Watermark
 from airflow_etl_sync.systems.base import OpenedWindow, Position, Shape
 from airflow_etl_sync.systems.postgres import sql
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from airflow_etl_sync.systems.postgres.placement import is_placed
 from airflow_etl_sync.systems.postgres.snapshots import open_snapshot
 from airflow_etl_sync.systems.postgres.types import CURSOR_TYPES, ENCODING, StreamColumn, normalised, position_text
 from airflow_etl_sync.systems.postgres.windows import open_window
@@ -74,6 +77,8 @@ class PostgresSource:
         ):
             if self._stream.on_cursor_null == "raise":
                 self._refuse_null_cursors(connection)
+            if self._is_placed and cursor is not None:
+                _refuse_unfit_places(connection, self._stream, cursor)
             return open_window(connection, self._stream, cursor, self._cursor_type, watermark, rules)
 
     def read(self, window: Window, after: Position | None) -> Generator[pa.RecordBatch]:
@@ -92,7 +97,10 @@ class PostgresSource:
                     if part == "all" and after is None:
                         yield self._marked(_empty(reader.schema), part)
                     for batch in reader:
-                        yield self._marked(batch, part)
+                        marked = self._marked(batch, part)
+                        if part == "window" and self._is_placed:
+                            _refuse_below(window, self._stream, marked)
+                        yield marked
 
     def position(self, batch: pa.RecordBatch) -> Position:
         part = (batch.schema.metadata or {})[_PART].decode()
@@ -116,6 +124,10 @@ class PostgresSource:
     @property
     def _is_by_xmin(self) -> bool:
         return self._stream.cursor_field == sql.names.XMIN
+
+    @cached_property
+    def _is_placed(self) -> bool:
+        return is_placed(self._stream.sql or "")
 
     @property
     def _cursor_type(self) -> CursorType:
@@ -242,6 +254,31 @@ def _refuse_without_xmin(connection: psycopg.Connection[Any], stream: Stream) ->
     if kind not in ("r", "p", b"r", b"p"):
         raise ConfigurationError(
             f"cursor_field xmin goes with tables only, and {stream.sync_key!r} reads something else: name a column."
+        )
+
+
+def _refuse_unfit_places(connection: psycopg.Connection[Any], stream: Stream, cursor: StreamColumn) -> None:
+    from psycopg.errors import UndefinedFunction
+
+    try:
+        connection.execute(sql.streams.check_places(stream, cursor))
+    except UndefinedFunction as unfit:
+        said = fault_of(unfit)
+        raise ConfigurationError(
+            f"A :window of {stream.sync_key!r} stands on no value of the type of its cursor {cursor.name!r}, "
+            f"{cursor.type}: place it on one of that type, or change the cursor's ({said.text if said else ''})."
+        ) from None
+
+
+def _refuse_below(window: Window, stream: Stream, batch: pa.RecordBatch) -> None:
+    """Of numbers, the watermark speaks of the cursor's own alone, while a time means the same in every column."""
+    if window.low is None or window.low.type not in ("integer", "numeric") or not batch.num_rows:
+        return
+    smallest = Decimal(position_text(batch.column(stream.cursor_field)[0]) or "NaN")
+    if not smallest.is_nan() and smallest < Decimal(window.low.text):
+        raise ConfigurationError(
+            f"A :window of {stream.sync_key!r} let rows pass whose {stream.cursor_field!r} lies below the window: "
+            f"place it on what the query gives as {stream.cursor_field!r}, for the watermark is a number of that only."
         )
 
 

@@ -217,7 +217,7 @@ def _value_window(
     lag: timedelta | int,
 ) -> OpenedWindow:
     """An id is drawn before it is seen: a maximum counts once all transactions of its time have ended."""
-    (maximum,) = _row(connection, sql.window.read_maximum(stream, cursor_type))
+    (maximum,) = _row(connection, sql.window.read_maximum(stream, cursor_type, cursor.plain_type, stored))
     fences = list(watermark.fences)
     in_flight = _in_flight(connection)
     if maximum is not None:

@@ -17,9 +17,7 @@ from airflow_etl_sync.systems.postgres.types import StreamColumn
 
 def read_by_key(stream: Stream, columns: Sequence[StreamColumn], order: Sequence[str], after: Composable | None) -> str:
     """Everything, in the order of the key, which is always indexed; where it is not unique, then of the cursor."""
-    conditions = author_condition(stream)
-    if stream.on_cursor_null == "exclude":
-        conditions.append(SQL("{} IS NOT NULL").format(source_column(stream.cursor_field)))
+    conditions = [*author_condition(stream), *_without_nulls(stream)]
     return _read(stream, columns, conditions, order, after)
 
 
@@ -33,7 +31,8 @@ def read_window(
 ) -> str:
     """The window's rows, in the order of the cursor; ``bounds`` names those of low and below that are set.
 
-    Where the author's query places the window, it stands there and not around the query.
+    Where the author's query places the window, it stands there and not around the query. A row may then be in it by
+    the value of another table, and have no cursor value itself.
     """
 
     def comparisons(expression: Composable) -> list[Composable]:
@@ -46,9 +45,16 @@ def read_window(
     def is_within(expression: Composable) -> Composable:
         return SQL("({})").format(all_of(comparisons(expression)))
 
-    around = [] if is_placed(stream.sql or "") else comparisons(source_column(stream.cursor_field))
+    placed = is_placed(stream.sql or "")
+    around = _without_nulls(stream) if placed else comparisons(source_column(stream.cursor_field))
     conditions = [*author_condition(stream), *around]
     return _read(stream, columns, conditions, [stream.cursor_field, *key], after, is_within)
+
+
+def _without_nulls(stream: Stream) -> list[Composable]:
+    if stream.on_cursor_null != "exclude":
+        return []
+    return [SQL("{} IS NOT NULL").format(source_column(stream.cursor_field))]
 
 
 def read_transactions(

@@ -9,6 +9,7 @@ from psycopg.sql import SQL, Composable, Composed, Identifier
 from airflow_etl_sync.core.model import Stream
 from airflow_etl_sync.systems.postgres.placement import place, without_end
 from airflow_etl_sync.systems.postgres.sql.names import XMIN, all_of, identifier
+from airflow_etl_sync.systems.postgres.types import StreamColumn
 
 TABLE_EXISTS = SQL("SELECT to_regclass(%(relation)s) IS NOT NULL")
 
@@ -94,6 +95,25 @@ def relation(stream: Stream, condition: Callable[[Composable], Composable] | Non
 def source_column(name: str) -> Identifier:
     """A column of what is read."""
     return Identifier("source", name)
+
+
+def check_places(stream: Stream, cursor: StreamColumn) -> Composed:
+    """Read no row: PostgreSQL refuses this where the window is placed on what is no value of the cursor's type.
+
+    Of times the type must be the very same, by a range's operator, since a comparison would take a local time for one
+    of UTC. COALESCE takes a domain for the type below it.
+    """
+    range_type = _RANGES.get(cursor.base_type)
+
+    def is_fit(expression: Composable) -> Composable:
+        if range_type is None:
+            return SQL("({} >= CAST(NULL AS {}) OR TRUE)").format(expression, SQL(cursor.plain_type))
+        return SQL("(coalesce({}, NULL) <@ CAST(NULL AS {}) OR TRUE)").format(expression, SQL(range_type))
+
+    return SQL("SELECT FROM {}\nWHERE FALSE").format(relation(stream, is_fit))
+
+
+_RANGES = {"timestamptz": "tstzrange", "timestamp": "tsrange", "date": "daterange"}
 
 
 def find_null_cursor(stream: Stream) -> Composed:

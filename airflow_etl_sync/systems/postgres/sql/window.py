@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from psycopg.sql import SQL, Composable, Composed
+from psycopg.sql import SQL, Composable, Composed, Literal
 
-from airflow_etl_sync.core.model import CursorType, Stream
+from airflow_etl_sync.core.model import CursorType, CursorValue, Stream
 from airflow_etl_sync.systems.postgres.sql.names import all_of
 from airflow_etl_sync.systems.postgres.sql.streams import author_condition, relation, source_column
 
@@ -100,13 +100,22 @@ def whole_xid(next_xid: Composable, xid: Composable) -> Composed:
     return SQL("({0} - mod({0} - CAST(CAST({1} AS text) AS bigint), 4294967296))").format(next_xid, xid)
 
 
-def read_maximum(stream: Stream, cursor_type: CursorType) -> Composed:
-    """The largest cursor value there is, as text; infinity and NaN do not count, since nothing grows above them."""
+def read_maximum(stream: Stream, cursor_type: CursorType, plain_type: str, low: CursorValue | None) -> Composed:
+    """The largest cursor value there is, as text; infinity and NaN do not count, since nothing grows above them.
+
+    Where the author's query places the window, only values from low on are looked at, so that an index serves it.
+    """
+
+    def is_from_low(expression: Composable) -> Composable:
+        if low is None:
+            return SQL("TRUE")
+        return SQL("({} >= CAST({} AS {}))").format(expression, Literal(low.text), SQL(plain_type))
+
     conditions = author_condition(stream)
     if cursor_type == "numeric":
         conditions.append(SQL("{} < numeric 'Infinity'").format(source_column(stream.cursor_field)))
     return SQL("SELECT max({})::text\nFROM {}\nWHERE {}").format(
-        source_column(stream.cursor_field), relation(stream), all_of(conditions)
+        source_column(stream.cursor_field), relation(stream, is_from_low), all_of(conditions)
     )
 
 
