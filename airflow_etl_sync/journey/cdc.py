@@ -259,11 +259,9 @@ class _Capturing:
         log.info("Applied a batch up to %s: %s", lsn_text(reached), counts)
 
     def _note_reselected(self, connection: Connection) -> None:
-        if self.rows.asked:
-            now = self.slot.flushed()
-            for name in sorted(self.rows.asked):
-                cdc_pipelines.raise_copied_until(connection, self.run.sync_key, self.wanted.sources[name], now)
-            self.rows.asked.clear()
+        for name, seen in self.rows.asked.items():
+            cdc_pipelines.raise_copied_until(connection, self.run.sync_key, self.wanted.sources[name], seen)
+        self.rows.asked.clear()
 
     def _refuse_abandoned(self, connection: Connection) -> None:
         if not runs.is_unfinished(connection, self.run.extraction_id):
@@ -364,7 +362,7 @@ class _Batch:
         if self._applied is not None:
             self.counts += self._applied.result()
             self._applied = None
-            self.being_copied |= self.capturing.rows.asked
+            self.being_copied |= self.capturing.rows.asked.keys()
 
     def _new_fold(self) -> Fold:
         return Fold(dict(self.capturing.wanted.keys))
