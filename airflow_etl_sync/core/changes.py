@@ -76,7 +76,8 @@ class Update:
     """A changed row.
 
     :param old: the row before; None where its identity did not change and is not full
-    :param is_old_key: whether ``old`` holds the columns of the identity only, and None for the others
+    :param is_old_key: whether ``old`` holds the columns of the identity only, and None for the others; else it is the
+        whole row, but of a partitioned table with FULL whose partitions have another identity: those send keys so
     """
 
     relation: Relation
@@ -132,7 +133,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class TypeMessage:
-    """A type that is none of the built-in ones."""
+    """A type that is none of the built-in ones; of a domain its oid, but the name of the type that it is over."""
 
     oid: int
     schema: str

@@ -177,6 +177,12 @@ def test_a_table_not_told_before_is_an_error(decoder: Decoder, kind: bytes) -> N
         decoder.decode(kind + struct.pack(">I", TABLE.id + 1) + b"N" + row(("1", None)))
 
 
+@pytest.mark.parametrize("microseconds", [2**63 - 1, -(2**63)])
+def test_moments_that_no_calendar_has_are_an_error(microseconds: int) -> None:
+    with pytest.raises(StateError, match="not whole"):
+        Decoder().decode(b"B" + struct.pack(">qqI", 5, microseconds, 77))
+
+
 def test_errors_hold_no_values(decoder: Decoder) -> None:
     with pytest.raises(StateError) as refused:
         decoder.decode(about(b"I", b"N" + row(("secret", None, None))))

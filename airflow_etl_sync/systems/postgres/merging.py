@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable, Composed
 
 
+_UNIQUE_VIOLATION = "23505"
+
+
 @dataclass(frozen=True, slots=True)
 class Merging:
     """One chunk on its way from the staging into the table.
@@ -58,7 +61,7 @@ class Merging:
         )
         return pieces.done, [*refused, *self.rows.take_out_numbers(errors)]
 
-    def _insert(self) -> Upserted | None:
+    def _insert(self) -> Upserted | RowError | None:
         """Insert the rows of a first load, which takes a third of a merge's time; None where some row is there."""
         import psycopg
 
@@ -75,7 +78,8 @@ class Merging:
             return None
         statement = sql.merging.insert(self.target.table, name, written, self.rules, has_identity=self._has_identity)
         upserted = try_merge(self.rows.driver, statement)
-        return None if isinstance(upserted, RowError) else upserted
+        is_there = isinstance(upserted, RowError) and upserted.sqlstate == _UNIQUE_VIOLATION
+        return None if is_there else upserted
 
     def _take_out_refused(self, rows: int) -> list[FailedRecord]:
         """Take out the rows that have no key, or that the schema contract discards."""
