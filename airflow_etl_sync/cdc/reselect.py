@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.cdc import apply_sql
 from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
-from airflow_etl_sync.core.changes import Relation
+from airflow_etl_sync.core.changes import Lsn, Relation
 from airflow_etl_sync.core.columns import ColumnTypes
 from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.errors import SchemaError, SourceError, explaining
@@ -34,12 +34,12 @@ class SourceRows:
     A commit may be in the log before it can be seen: under synchronous replication it waits for the standby in
     between. So before rows are read, every transaction that was :meth:`met` is waited for.
 
-    :param asked: the tables (``schema.name``) of which rows were read: from then on, until all that had happened when
-        they were read is applied, their rows here may be newer than what is applied
+    :param asked: the tables (``schema.name``) of which rows were read, each with a position behind all that was seen:
+        until that is applied, rows here may be newer than what is applied
     """
 
     access: PostgresAccess
-    asked: set[str] = field(default_factory=set)
+    asked: dict[str, Lsn] = field(default_factory=dict)
     _met: set[int] = field(default_factory=set)
 
     def met(self, xid: int) -> None:
@@ -57,7 +57,6 @@ class SourceRows:
         """The values of columns by key, as PostgreSQL writes them; rows that are gone are left out."""
         from psycopg import RawCursor
 
-        self.asked.add(str(relation))
         table = TableName(relation.name, relation.schema)
         statement = apply_sql.reselect(table, [(name, types[name].declared) for name in key], columns)
         with (
@@ -70,7 +69,10 @@ class SourceRows:
             with connection.transaction():
                 pin_settings(connection)
                 rows = RawCursor(connection).execute(statement, [list(column) for column in zip(*keys, strict=True)])
-                return {keys[place - 1]: tuple(values) for place, *values in rows}
+                found = {keys[place - 1]: tuple(values) for place, *values in rows}
+            row: Any = connection.execute(apply_sql.READ_WRITTEN).fetchone()
+            self.asked[str(relation)] = row[0]
+            return found
 
 
 def wait_until_visible(connection: psycopg.Connection[Any], xids: Collection[int]) -> None:

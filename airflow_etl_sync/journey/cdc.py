@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.cdc.apply import Applier
@@ -45,7 +46,7 @@ class CaptureLimits:
 
     batch_changes: int = 500_000
     piece_changes: int = 50_000
-    piece_bytes: int = 32_000_000
+    piece_bytes: int = 12_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class CdcReport:
 
     :param batches: how many were committed
     :param applied: up to which position changes are in the destination
+    :param lag_seconds: how old the oldest change was when the run began
     :param warnings: what a person should look at
     """
 
@@ -62,6 +64,7 @@ class CdcReport:
     batches: int
     applied: Lsn
     health: SlotHealth
+    lag_seconds: float
     warnings: tuple[str, ...]
     seconds: float
 
@@ -71,6 +74,7 @@ class CdcReport:
             "batches": self.batches,
             "applied_lsn": lsn_text(self.applied),
             **asdict(self.health),
+            "lag_seconds": round(self.lag_seconds, 3),
             "warnings": list(self.warnings),
             "seconds": round(self.seconds, 3),
         }
@@ -108,6 +112,7 @@ def capture(
     run = _begin(engine, slot, sync_key, found, identity, resync=resync)
     _copy(engine, sync_key, found, first_copy)
     rows = SourceRows(source)
+    started_at = datetime.now(timezone.utc)
     capturing = _Capturing(
         slot=slot,
         engine=engine,
@@ -131,6 +136,7 @@ def capture(
         batches=capturing.batches,
         applied=capturing.applied,
         health=slot.health(),
+        lag_seconds=max(0.0, (started_at - (capturing.oldest or started_at)).total_seconds()),
         warnings=tuple(warnings),
         seconds=seconds,
     )
@@ -209,6 +215,7 @@ class _Capturing:
     """One run's way through the slot.
 
     :param applied: the position that was reached
+    :param oldest: when the first transaction was committed, by the source's clock
     :param is_done: whether nothing is left before the position that the run goes for
     """
 
@@ -224,6 +231,7 @@ class _Capturing:
     applied: Lsn = 0
     is_done: bool = False
     truncated: set[str] = field(default_factory=set)
+    oldest: datetime | None = None
 
     def batch(self, until: Lsn) -> None:
         """Apply and acknowledge the next transactions, at least one and whole ones only."""
@@ -251,11 +259,9 @@ class _Capturing:
         log.info("Applied a batch up to %s: %s", lsn_text(reached), counts)
 
     def _note_reselected(self, connection: Connection) -> None:
-        if self.rows.asked:
-            now = self.slot.flushed()
-            for name in sorted(self.rows.asked):
-                cdc_pipelines.raise_copied_until(connection, self.run.sync_key, self.wanted.sources[name], now)
-            self.rows.asked.clear()
+        for name, seen in self.rows.asked.items():
+            cdc_pipelines.raise_copied_until(connection, self.run.sync_key, self.wanted.sources[name], seen)
+        self.rows.asked.clear()
 
     def _refuse_abandoned(self, connection: Connection) -> None:
         if not runs.is_unfinished(connection, self.run.extraction_id):
@@ -308,7 +314,7 @@ class _Batch:
             if isinstance(item, Begin):
                 is_new = item.final_lsn >= committed
                 if is_new:
-                    self.capturing.rows.met(item.xid)
+                    self._begin(item)
             elif not is_new:
                 continue
             elif isinstance(item, Commit):
@@ -318,6 +324,11 @@ class _Batch:
                 self._add(change)
         self._apply()
         self._wait()
+
+    def _begin(self, begin: Begin) -> None:
+        self.capturing.rows.met(begin.xid)
+        if self.capturing.oldest is None:
+            self.capturing.oldest = begin.committed_at
 
     def _add(self, change: Change) -> None:
         if isinstance(change, Truncate) or id(change.relation) not in self._fitting:
@@ -351,7 +362,7 @@ class _Batch:
         if self._applied is not None:
             self.counts += self._applied.result()
             self._applied = None
-            self.being_copied |= self.capturing.rows.asked
+            self.being_copied |= self.capturing.rows.asked.keys()
 
     def _new_fold(self) -> Fold:
         return Fold(dict(self.capturing.wanted.keys))

@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -15,9 +15,10 @@ from typing import Any
 import psycopg
 
 from airflow_etl_sync.cdc.slot import ReplicationSlot
-from airflow_etl_sync.cdc.tables import CdcTable, DeleteMode
+from airflow_etl_sync.cdc.tables import CdcTable, DeleteMode, SourceTable
 from airflow_etl_sync.core.model import LoadRules, RunIdentity, TableName
 from airflow_etl_sync.journey.cdc import CaptureLimits, CdcReport, capture
+from airflow_etl_sync.journey.copying import CopiedTable, copy_tables
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.scenarios.forked import fork
 
@@ -55,6 +56,14 @@ class Capture:
 
     def set_up(self) -> None:
         self.slot.set_up([TableName(name) for name in self.tables])
+
+    def copy(self, tables: Sequence[SourceTable]) -> None:
+        """Copy what the source has now."""
+        copied = [
+            CopiedTable(source=each.terms.source, target=each.terms.target, rules=each.terms.rules) for each in tables
+        ]
+        accesses = PostgresAccess(self.source_db), PostgresAccess(self.warehouse_db)
+        copy_tables(self.slot, *accesses, "changes", copied, RunIdentity("dag", "task", f"copy {next(_runs)}"))
 
     def run(self, run: str | None = None, **more: Any) -> CdcReport:
         return capture(

@@ -124,6 +124,41 @@ def test_a_row_that_is_gone_at_the_source_is_left_to_the_change_that_says_so(
     assert same(source, warehouse)
 
 
+TWO_OF_THEM = """
+CREATE TABLE t (id bigint PRIMARY KEY, v text, body text);
+ALTER TABLE t ALTER body SET STORAGE EXTERNAL
+"""
+
+
+@pytest.mark.scenario("C01", "C02")
+def test_while_a_table_is_being_copied_a_moved_row_is_not_taken_for_what_stands_in_its_place(
+    captured: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    source.execute(TWO_OF_THEM)
+    source.execute(f"INSERT INTO t SELECT i, 'row ' || i, {LONG} || i FROM generate_series(1, 2) AS i")
+    captured.set_up()
+    source.execute("UPDATE t SET id = 3 WHERE id = 1")
+    source.execute("UPDATE t SET id = 1 WHERE id = 2")  # and now it is copied
+    captured.but(limits=_limits(piece_changes=1)).run(first_copy=captured.copy)
+    assert same(source, warehouse)
+
+
+@pytest.mark.scenario("C02")
+@pytest.mark.parametrize("batch_changes", [1, 1000])
+def test_a_value_read_again_at_the_source_is_not_handed_on_as_what_was_there_before(
+    batch_changes: int, captured: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    """Read at the source by its key of then, a row may be another one that has taken its place since."""
+    source.execute(TWO_OF_THEM)
+    source.execute(f"INSERT INTO t SELECT i, 'row ' || i, {LONG} || i FROM generate_series(1, 2) AS i")
+    captured.set_up()
+    source.execute("UPDATE t SET id = 5 WHERE id = 1")
+    source.execute("UPDATE t SET id = 6 WHERE id = 5")
+    source.execute("UPDATE t SET id = 5 WHERE id = 2")
+    captured.but(limits=_limits(batch_changes=batch_changes, piece_changes=1)).run()
+    assert same(source, warehouse)
+
+
 @pytest.mark.scenario("C03")
 def test_keys_that_change_and_keys_that_are_swapped(
     small: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
@@ -473,6 +508,8 @@ def test_tables_that_reference_each_other_are_applied_in_an_order_that_holds(
     family.run()
     assert same(source, warehouse, *family.tables)
     with source.transaction():
+        source.execute("UPDATE grandchild SET boss = 3 WHERE id = 9")  # so the youngest are met first
+        source.execute("UPDATE child SET v = 'met' WHERE id = 9")
         source.execute("INSERT INTO parent VALUES (11, 'new')")
         source.execute("UPDATE child SET parent = 11 WHERE id = 1")
         source.execute("DELETE FROM parent WHERE id = 1")  # whose child has gone to another
@@ -484,7 +521,7 @@ def test_tables_that_reference_each_other_are_applied_in_an_order_that_holds(
         source.execute("INSERT INTO child VALUES (20, 2, 'again')")
     counts = family.run().counts
     assert same(source, warehouse, *family.tables)
-    assert (counts.inserted, counts.updated, counts.deleted, counts.errors) == (3, 3, 4, 0)
+    assert (counts.inserted, counts.updated, counts.deleted, counts.errors) == (3, 5, 4, 0)
 
 
 @pytest.mark.scenario("C12")
@@ -553,13 +590,15 @@ def preparing(tmp_path: Path) -> Iterator[Capture]:
 TELLING = """
 CREATE TABLE t (
     id bigint PRIMARY KEY, day date, moment timestamptz, local timestamp, span interval, bytes bytea, price money,
-    weight double precision, light real, tags text[], period tstzrange, doc jsonb, code char(5), oclock timetz
-)
+    weight double precision, light real, tags text[], floats double precision[], period tstzrange, doc jsonb, code char(5),
+    oclock timetz
+);
+ALTER TABLE t ALTER bytes SET STORAGE EXTERNAL, ALTER tags SET STORAGE EXTERNAL, ALTER floats SET STORAGE EXTERNAL
 """
 TOLD = """
 INSERT INTO t VALUES (
     1, '2024-02-03', '2024-02-03 04:05:06.789012+07', '2024-02-03 04:05:06', '1 year 2 mons -3 days 04:05:06.7',
-    '\\x00ff5c', '1234.56', 0.1::float8 + 0.2, 1.1, '{a,"b c",NULL}', '[2024-01-02,2024-03-04)',
+    '\\x00ff5c', '1234.56', 0.1::float8 + 0.2, 1.1, '{a,"b c",NULL}', '{0.1,-1e-300}', '[2024-01-02,2024-03-04)',
     '{"a": [1, 2.50]}', 'ab', '04:05:06.7-03:30'
 )
 """
@@ -581,10 +620,10 @@ def test_what_is_decoded_does_not_depend_on_settings(
         for setting, value in odd.items():
             database.execute(f"ALTER DATABASE {name} SET {setting} = '{value}'")
     source.execute(TELLING)
-    source.execute("ALTER TABLE t ALTER bytes SET STORAGE EXTERNAL, ALTER tags SET STORAGE EXTERNAL")
     captured.set_up()
     source.execute(TOLD)
-    source.execute(f"INSERT INTO t (id, bytes, tags) SELECT 2, decode({LONG}, 'hex'), ARRAY[{LONG}]")
+    floats = "(SELECT array_agg(random()) FROM generate_series(1, 2000))"
+    source.execute(f"INSERT INTO t (id, bytes, tags, floats) SELECT 2, decode({LONG}, 'hex'), ARRAY[{LONG}], {floats}")
     captured.run()
     assert same(source, warehouse)
     source.execute("UPDATE t SET id = 3, day = '2024-12-01' WHERE id = 2")  # filled from the destination's row
