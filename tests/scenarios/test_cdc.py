@@ -590,7 +590,8 @@ def preparing(tmp_path: Path) -> Iterator[Capture]:
 TELLING = """
 CREATE TABLE t (
     id bigint PRIMARY KEY, day date, moment timestamptz, local timestamp, span interval, bytes bytea, price money,
-    weight double precision, light real, tags text[], floats double precision[], period tstzrange, doc jsonb, code char(5),
+    weight double precision, light real, tags text[], floats double precision[], period tstzrange, doc jsonb,
+    code char(5),
     oclock timetz
 );
 ALTER TABLE t ALTER bytes SET STORAGE EXTERNAL, ALTER tags SET STORAGE EXTERNAL, ALTER floats SET STORAGE EXTERNAL
