@@ -37,7 +37,7 @@ def test_a_huge_transaction(captured: Capture, source: psycopg.Connection, wareh
     )
     measured = captured.run_measured()
     assert measured["report"]["inserted"] == ROWS
-    assert measured["report"]["batches"] == 1
+    assert measured["report"]["transactions"] == 1
     assert not measured["has_airflow"]
     assert measured["peak_bytes"] < MOST_BYTES, measured
     with source.transaction():
