@@ -7,6 +7,7 @@ stands for it. All of this is the snapshot's own knowledge: it takes no privileg
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
     import psycopg
     from adbc_driver_manager.dbapi import Cursor
 
+LOG_WAIT_SECONDS = 2.0
+"""The server's log writer comes by every ``wal_writer_delay``, by default 0.2 seconds."""
+
 _KINDS = ("r", "p")  # ordinary and partitioned tables
+_UNSAVED = "watermark stays: the source has not brought its log to the disk"
 
 
 def refuse_without_xmin(connection: psycopg.Connection[Any], stream: Stream) -> None:
@@ -65,9 +70,34 @@ def open_xid_window(
             f"The watermark of {stream.sync_key!r} is a transaction that this source has not come to yet: it was "
             "restored or is another server. Reset the watermark (etl-sync watermark reset) to read everything once."
         )
-    high = CursorValue("xid", str(max(int(oldest), int(stored.text) if stored else 0)))
     low = None if rules.full_refresh else stored
+    if not _is_log_brought_to_disk(connection):
+        return OpenedWindow(Window(low=low, high=stored, protection=_UNSAVED), [])
+    high = CursorValue("xid", str(max(int(oldest), int(stored.text) if stored else 0)))
     return OpenedWindow(Window(low=low, high=high, protection="oldest transaction in flight, by its id"), [])
+
+
+def _is_log_brought_to_disk(connection: psycopg.Connection[Any]) -> bool:
+    """Whether a crash of the source would remember all transactions that have ended.
+
+    Nobody waits for the log of those that were rolled back, or that commit asynchronously. A server that has lost it
+    gives their ids once more, to rows that would lie below the watermark.
+    """
+    (end,) = connection.execute(sql.window.READ_LOG_END).fetchone() or (None,)
+    deadline = time.monotonic() + LOG_WAIT_SECONDS
+    if _is_on_disk(connection, end):
+        return True
+    connection.execute(sql.window.TAKE_XID)
+    while not _is_on_disk(connection, end):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _is_on_disk(connection: psycopg.Connection[Any], end: str | None) -> bool:
+    row = connection.execute(sql.window.IS_LOG_ON_DISK, {"end": end}).fetchone()
+    return bool(end is None or (row and row[0]))
 
 
 def refuse_older_state(cursor: Cursor, stream: Stream, window: Window) -> None:
