@@ -24,7 +24,7 @@ from airflow.sdk import DAG, Param
 from airflow_etl_sync import WatermarkSetOperator
 
 ACTIONS = ["show", "rewind", "set", "reset"]
-CURSOR_TYPES = ["timestamptz", "timestamp", "date", "integer", "numeric", "text"]
+CURSOR_TYPES = ["timestamptz", "timestamp", "date", "integer", "numeric", "text", "xid"]
 
 with DAG(
     dag_id="watermark_tools",

@@ -18,6 +18,7 @@ from airflow_etl_sync.systems.postgres import sql
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.placement import is_placed
 from airflow_etl_sync.systems.postgres.snapshots import open_snapshot
+from airflow_etl_sync.systems.postgres.transactions import open_xid_window, refuse_older_state, refuse_without_xmin
 from airflow_etl_sync.systems.postgres.types import CURSOR_TYPES, ENCODING, StreamColumn, normalised, position_text
 from airflow_etl_sync.systems.postgres.windows import open_window
 
@@ -69,17 +70,19 @@ class PostgresSource:
         )
 
     def open_window(self, watermark: Watermark, rules: WindowRules) -> OpenedWindow:
-        described = self._described
-        cursor = None if self._is_by_xmin else described.column(self._stream.cursor_field)
+        cursor_type = self._cursor_type
         with (
             explaining(SourceError, f"open the window of {self._stream.sync_key!r}"),
             closing(self._access.connect()) as connection,
         ):
+            if self._is_by_xmin:
+                return open_xid_window(connection, self._stream, watermark, rules)
             if self._stream.on_cursor_null == "raise":
                 self._refuse_null_cursors(connection)
-            if self._is_placed and cursor is not None:
+            cursor = self._described.column(self._stream.cursor_field)
+            if self._is_placed:
                 _refuse_unfit_places(connection, self._stream, cursor)
-            return open_window(connection, self._stream, cursor, self._cursor_type, watermark, rules)
+            return open_window(connection, self._stream, cursor, cursor_type, watermark, rules)
 
     def read(self, window: Window, after: Position | None) -> Generator[pa.RecordBatch]:
         with (
@@ -91,6 +94,8 @@ class PostgresSource:
             parts = {part: self._statement(part, window, after) for part in _parts_left(self._parts(window), after)}
             settings, described = _settings(window, after), self._described
             open_snapshot(connection, cursor, settings, list(parts.values()), (described.asked, described.oids))
+            if self._is_by_xmin:
+                refuse_older_state(cursor, self._stream, window)
             for part, statement in parts.items():
                 cursor.execute(statement)
                 with closing(_record_batches(cursor)) as reader:
@@ -219,8 +224,7 @@ def _describe(connection: psycopg.Connection[Any], stream: Stream) -> _Described
     relation = {"relation": sql.names.relation_name(stream.table)} if stream.table else None
     if relation and not _scalar(connection, sql.streams.TABLE_EXISTS, relation):
         raise SchemaError(f"The source has no table {str(stream.table)!r}, or this login may not see its schema.")
-    if stream.cursor_field == sql.names.XMIN:
-        _refuse_without_xmin(connection, stream)
+    refuse_without_xmin(connection, stream)
     names, modifiers = _names(connection, stream)
     asked = sql.streams.types_of_stream(stream, names)
     oids = _scalar(connection, asked)
@@ -246,15 +250,6 @@ def _describe(connection: psycopg.Connection[Any], stream: Stream) -> _Described
         asked=asked.as_string(None),
         oids=oids,
     )
-
-
-def _refuse_without_xmin(connection: psycopg.Connection[Any], stream: Stream) -> None:
-    relation = {"relation": sql.names.relation_name(stream.table)} if stream.table else {"relation": None}
-    kind = _scalar(connection, sql.target.KIND_OF_RELATION, relation)
-    if kind not in ("r", "p", b"r", b"p"):
-        raise ConfigurationError(
-            f"cursor_field xmin goes with tables only, and {stream.sync_key!r} reads something else: name a column."
-        )
 
 
 def _refuse_unfit_places(connection: psycopg.Connection[Any], stream: Stream, cursor: StreamColumn) -> None:
@@ -294,8 +289,8 @@ def _names(connection: psycopg.Connection[Any], stream: Stream) -> tuple[list[st
 
 
 def _refuse_unknown_columns(stream: Stream, known: list[str]) -> None:
-    needed = dict.fromkeys((stream.cursor_field, *stream.primary_key))
-    missing = [name for name in needed if name not in known and name != sql.names.XMIN]
+    cursor = () if stream.cursor_field == sql.names.XMIN else (stream.cursor_field,)
+    missing = [name for name in dict.fromkeys((*cursor, *stream.primary_key)) if name not in known]
     if missing:
         raise SchemaError(
             f"{stream.sync_key!r} has no column {missing[0]!r} to use as cursor or key; it has {', '.join(known)}."

@@ -138,6 +138,10 @@ def _refuse_bad_rules(table: TableName, names: list[str], key: tuple[str, ...], 
     missing = next((name for name in key if name not in names), None)
     if missing is not None:
         raise ConfigurationError(f"The stream has no column {missing!r} to be primary_key of {str(table)!r}.")
+    if rules.conflict == "latest_wins" and rules.conflict_field == sql.names.XMIN:
+        raise ConfigurationError(
+            "latest_wins compares a column of the stream, and cursor_field xmin is none: name one as conflict_field."
+        )
     if rules.conflict == "latest_wins" and rules.conflict_field not in names:
         raise ConfigurationError(f"The stream has no column {rules.conflict_field!r} to be conflict_field.")
     if rules.synced_at_column in names:

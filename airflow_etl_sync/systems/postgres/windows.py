@@ -35,7 +35,7 @@ _FENCES_KEPT = 20
 def open_window(
     connection: psycopg.Connection[Any],
     stream: Stream,
-    cursor: StreamColumn | None,
+    cursor: StreamColumn,
     cursor_type: CursorType,
     watermark: Watermark,
     rules: WindowRules,
@@ -43,23 +43,16 @@ def open_window(
     """Choose the window of a run.
 
     :param connection: one in autocommit mode, so that each statement sees the newest state
-    :param cursor: the cursor's column; None for ``xmin``
     :raises ConfigurationError: where a bound, the lag or the stored watermark does not fit the cursor
     """
 
     def bound(name: str, text: str | None) -> CursorValue | None:
-        if text is None:
-            return None
-        if cursor is None:
-            raise ConfigurationError(f"{name} does not go with cursor_field xmin: nobody knows transactions by number.")
-        return CursorValue(cursor_type, _canonical(connection, cursor, name, text))
+        return None if text is None else CursorValue(cursor_type, _canonical(connection, cursor, name, text))
 
     if rules.kind == "backfill":
         low, below = bound("range_start", rules.range_start), bound("range_end", rules.range_end)
         return OpenedWindow(Window(low=low, below=below, protection="backfill"), watermark.fences)
-    _refuse_other_type(stream, cursor_type, watermark)
-    if cursor is None:
-        return _xid_window(connection, stream, watermark, rules)
+    refuse_other_type(stream, cursor_type, watermark)
     _refuse_other_lag(cursor_type, rules)
     stored = watermark.cursor or bound("initial_value", rules.initial_value)
     low = None if rules.full_refresh else stored
@@ -80,7 +73,8 @@ def _canonical(connection: psycopg.Connection[Any], cursor: StreamColumn, name: 
     return str(row[0]) if row else text
 
 
-def _refuse_other_type(stream: Stream, cursor_type: CursorType, watermark: Watermark) -> None:
+def refuse_other_type(stream: Stream, cursor_type: CursorType, watermark: Watermark) -> None:
+    """:raises ConfigurationError: where the watermark is of another cursor than the stream's"""
     if watermark.cursor and watermark.cursor.type != cursor_type:
         raise ConfigurationError(
             f"The stored watermark of {stream.sync_key!r} is of type {watermark.cursor.type}, its cursor "
@@ -179,28 +173,6 @@ def _read_cap(connection: psycopg.Connection[Any], lag: timedelta | int) -> _Cap
     if activity.is_hidden:
         return _Cap(clock, None, f"lag of {lag or timedelta(0)} only: grant pg_read_all_stats to see transactions")
     return _Cap(clock, activity.oldest, "oldest transaction in flight")
-
-
-# -- the transactions themselves --------------------------------------------------------------------------
-
-
-def _xid_window(
-    connection: psycopg.Connection[Any], stream: Stream, watermark: Watermark, rules: WindowRules
-) -> OpenedWindow:
-    """Transactions are told by their ids, so those in flight, prepared ones too, bound the window by themselves."""
-    if rules.lag or rules.initial_value is not None:
-        name = "lag" if rules.lag else "initial_value"
-        raise ConfigurationError(f"{name} does not go with cursor_field xmin: transactions in flight are waited for.")
-    oldest, following = _row(connection, sql.window.READ_TRANSACTION_BOUNDS)
-    stored = watermark.cursor
-    if stored and int(stored.text) > int(following):
-        raise ConfigurationError(
-            f"The watermark of {stream.sync_key!r} is a transaction that this source has not come to yet: it was "
-            "restored or is another server. Reset the watermark (etl-sync watermark reset) to read everything once."
-        )
-    high = CursorValue("xid", str(max(int(oldest), int(stored.text) if stored else 0)))
-    low = None if rules.full_refresh else stored
-    return OpenedWindow(Window(low=low, high=high, protection="oldest transaction in flight, by its id"), [])
 
 
 # -- cursors that are drawn values ------------------------------------------------------------------------

@@ -14,6 +14,21 @@ from airflow_etl_sync.systems.postgres.types import StreamColumn
 TABLE_EXISTS = SQL("SELECT to_regclass(%(relation)s) IS NOT NULL")
 
 
+KINDS_OF_TREE = SQL("""
+WITH RECURSIVE tree (oid) AS (
+    SELECT to_regclass(%(relation)s::text)::oid
+    UNION
+    SELECT pg_inherits.inhrelid
+    FROM tree
+    JOIN pg_inherits ON pg_inherits.inhparent = tree.oid
+)
+SELECT array_agg(DISTINCT pg_class.relkind::text)
+FROM tree
+JOIN pg_class ON pg_class.oid = tree.oid
+""")
+"""What kinds of relations a table and those below it are: rows of foreign ones have no transaction."""
+
+
 KEY_COLUMNS = SQL("""
 SELECT attribute.attname
 FROM pg_index
@@ -76,8 +91,9 @@ def types_of_stream(stream: Stream, names: Sequence[str]) -> Composed:
 def _author_columns(stream: Stream) -> Composable:
     if not stream.columns:
         return SQL("source.*")
-    cursor = [] if stream.cursor_field == XMIN else [stream.cursor_field]
-    wanted = dict.fromkeys([*stream.columns, *cursor, *stream.primary_key])
+    wanted = dict.fromkeys([*stream.columns, stream.cursor_field, *stream.primary_key])
+    if stream.cursor_field == XMIN:
+        wanted.pop(XMIN)  # which no table can have for a column
     return SQL(", ").join(source_column(name) for name in wanted)
 
 

@@ -87,7 +87,23 @@ READ_TRANSACTION_BOUNDS = SQL("""
 SELECT pg_snapshot_xmin(snapshot)::text, pg_snapshot_xmax(snapshot)::text
 FROM pg_current_snapshot() AS snapshot
 """)
-"""Below the first every transaction has ended; the second is the next to begin."""
+"""Below the first every transaction has ended; from the second on none has."""
+
+
+READ_OLDEST_TRANSACTION = "SELECT CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text)"
+
+
+READ_LOG_END = SQL("SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() END::text")
+"""A standby has none of its own: what it shows was on its primary's disk before."""
+
+
+IS_LOG_ON_DISK = SQL("""
+SELECT CASE WHEN pg_is_in_recovery() THEN TRUE ELSE pg_current_wal_flush_lsn() >= %(end)s::pg_lsn END
+""")
+
+
+TAKE_XID = SQL("SELECT pg_current_xact_id()")
+"""A transaction that has an id and nothing else: its end makes the server bring the log before it to the disk."""
 
 
 def whole_xid(next_xid: Composable, xid: Composable) -> Composed:
