@@ -8,15 +8,16 @@ copied row is followed by those that made the row what it is. Only at ``copied_u
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Engine
 
-from airflow_etl_sync.cdc.slot import ReplicationSlot
+from airflow_etl_sync.cdc import apply_sql
 from airflow_etl_sync.cdc.visibility import wait_until_visible
 from airflow_etl_sync.core.model import Counts, LoadRules, RunIdentity, Stream, TableName, WindowRules
-from airflow_etl_sync.errors import DestinationError, explaining
+from airflow_etl_sync.errors import DestinationError, SourceError, explaining
 from airflow_etl_sync.journey.sync import sync
 from airflow_etl_sync.state import cdc_pipelines, watermarks
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
@@ -41,7 +42,6 @@ class CopiedTable:
 
 
 def copy_tables(
-    slot: ReplicationSlot,
     source: PostgresAccess,
     destination: PostgresAccess,
     sync_key: str,
@@ -77,7 +77,7 @@ def copy_tables(
             chunk_rows=chunk_rows,
             try_number=try_number,
         )
-        _close(state, sync_key, key, table, slot.flushed)
+        _close(state, sync_key, key, table, _written(source))
         log.info("Copied %s into %s: %s", table.source, table.target, report.counts)
         counts += report.counts
     return counts
@@ -88,9 +88,15 @@ def copy_key(sync_key: str, table: TableName) -> str:
     return f"{sync_key} copies {table}"
 
 
-def _close(state: Engine, sync_key: str, key: str, table: CopiedTable, flushed: Callable[[], int]) -> None:
+def _written(source: PostgresAccess) -> int:
+    """How far the source has written its log: an asynchronous commit is seen before it is flushed."""
+    with explaining(SourceError, "ask for the position of the log"), closing(source.connect()) as connection:
+        row: Any = connection.execute(apply_sql.READ_WRITTEN).fetchone()
+        return int(row[0])
+
+
+def _close(state: Engine, sync_key: str, key: str, table: CopiedTable, until: int) -> None:
     """Note that the table is copied; the copy itself is no sync that goes on, so it leaves no watermark."""
-    until = flushed()
     with explaining(DestinationError, "note that a table is copied"), state.begin() as connection:
         watermarks.forget(connection, key)
         cdc_pipelines.mark_ready(connection, sync_key, str(table.source), until)

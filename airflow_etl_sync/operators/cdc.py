@@ -171,4 +171,4 @@ def _copy(
     def copied(terms: CdcTable) -> CopiedTable:
         return CopiedTable(source=terms.source, target=terms.target, rules=terms.rules)
 
-    copy_tables(hook.slot(), hook.access(), destination, sync_key, [copied(each.terms) for each in tables], identity)
+    copy_tables(hook.access(), destination, sync_key, [copied(each.terms) for each in tables], identity)

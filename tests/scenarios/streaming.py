@@ -63,7 +63,7 @@ class Capture:
             CopiedTable(source=each.terms.source, target=each.terms.target, rules=each.terms.rules) for each in tables
         ]
         accesses = PostgresAccess(self.source_db), PostgresAccess(self.warehouse_db)
-        copy_tables(self.slot, *accesses, "changes", copied, RunIdentity("dag", "task", f"copy {next(_runs)}"))
+        copy_tables(*accesses, "changes", copied, RunIdentity("dag", "task", f"copy {next(_runs)}"))
 
     def run(self, run: str | None = None, **more: Any) -> CdcReport:
         return capture(

@@ -48,7 +48,7 @@ class Stream:
             CopiedTable(source=TableName(name, "public"), target=TableName(name, "public"), rules=LoadRules())
             for name in self.names
         ]
-        return copy_tables(self.slot, self.source, self.warehouse, "shop", copied, task, chunk_rows=100)
+        return copy_tables(self.source, self.warehouse, "shop", copied, task, chunk_rows=100)
 
     def capture(self, run: str) -> CdcReport:
         terms = [
