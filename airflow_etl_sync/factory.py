@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from airflow.sdk import TaskGroup
 
-from airflow_etl_sync.core.model import ConflictStrategy, SchemaContract
+from airflow_etl_sync.core.model import ConflictStrategy, SchemaContract, refuse_unknown
 from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.operators.advance import WatermarkAdvanceOperator
 from airflow_etl_sync.operators.extract import IncrementalExtractOperator
@@ -131,5 +131,5 @@ def _check_literals(table: str | None, sql: str | None, conflict: str, contract:
         raise ConfigurationError("Give exactly one of table and sql: the stream is one or the other.")
     choices = {"conflict": (conflict, ConflictStrategy), "schema_contract": (contract, SchemaContract)}
     for name, (given, literal) in choices.items():
-        if "{{" not in given and given not in get_args(literal):
-            raise ConfigurationError(f"{name} {given!r} is not known: use one of {', '.join(get_args(literal))}.")
+        if "{{" not in given:
+            refuse_unknown(name, given, get_args(literal))

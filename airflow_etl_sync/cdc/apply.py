@@ -19,7 +19,7 @@ from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.state import failed_records, schema_changes
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import MergeKeys, Tolerance
-from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from airflow_etl_sync.systems.postgres.access import PostgresAccess, driver_of
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 from airflow_etl_sync.systems.postgres.keys import pin_settings
 
@@ -74,7 +74,7 @@ class Applier:
             being copied: a row that was moved and is not whole in the log is read again at the source
         :raises DataError: where more rows cannot be loaded than are tolerated
         """
-        driver = _driver(connection)
+        driver = driver_of(connection)
         with explaining(DestinationError, "apply changes"):
             driver.execute(LET_IT_WAIT)
             pin_settings(driver)
@@ -156,7 +156,3 @@ class Applier:
                 open_keys = failed_records.open_keys(connection, self._run.sync_key, target)
                 gone = [key for key in open_keys if key in each.deletes]
                 failed_records.settle(connection, self._run, target, gone)
-
-
-def _driver(connection: Connection) -> psycopg.Connection[Any]:
-    return connection.connection.driver_connection  # type: ignore[return-value]

@@ -146,19 +146,6 @@ def _same_former_key(key: KeyTypes) -> Composed:
 
 # -- asking the source ------------------------------------------------------------------------------------
 
-READ_SNAPSHOT = SQL("""
-SELECT
-    pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
-    ARRAY(SELECT running::text::bigint FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
-""")
-
-READ_WRITTEN = SQL("""
-SELECT (
-    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn
-)::bigint
-""")
-"""Behind everything that can be seen: an asynchronous commit is seen before it is flushed."""
-
 SOURCE_TABLES = SQL("""
 SELECT
     namespace.nspname,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from psycopg.sql import Composed, Identifier
 
 from airflow_etl_sync.cdc import notify_sql
-from airflow_etl_sync.core.channel import LONGEST_NAME_BYTES, checked_channel
-from airflow_etl_sync.core.model import TableName
+from airflow_etl_sync.core.channel import checked_channel
+from airflow_etl_sync.core.model import LONGEST_NAME_BYTES, TableName
 from airflow_etl_sync.errors import ConfigurationError, SourceError, explaining
 from airflow_etl_sync.systems.postgres.sql import names, streams
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_etl_sync.cdc import apply_sql
 from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
+from airflow_etl_sync.cdc.visibility import read_written, wait_until_seen
 from airflow_etl_sync.core.changes import Lsn, Relation
 from airflow_etl_sync.core.columns import ColumnTypes
 from airflow_etl_sync.core.model import TableName
@@ -18,13 +18,7 @@ from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.keys import pin_settings
 from airflow_etl_sync.systems.postgres.sql.names import relation_name
 
-if TYPE_CHECKING:
-    import psycopg
-
 Key = tuple[str, ...]
-VISIBLE_SECONDS = 60.0
-_LOOK_AGAIN_SECONDS = 0.05
-_XIDS = 2**32
 
 
 @dataclass(slots=True)
@@ -64,36 +58,14 @@ class SourceRows:
             closing(self.access.connect()) as connection,
         ):
             waited_for = set(self._met)  # others may be met meanwhile
-            wait_until_visible(connection, waited_for)
+            wait_until_seen(connection, waited_for)
             self._met -= waited_for
             with connection.transaction():
                 pin_settings(connection)
                 rows = RawCursor(connection).execute(statement, [list(column) for column in zip(*keys, strict=True)])
                 found = {keys[place - 1]: tuple(values) for place, *values in rows}
-            row: Any = connection.execute(apply_sql.READ_WRITTEN).fetchone()
-            self.asked[str(relation)] = row[0]
+            self.asked[str(relation)] = read_written(connection)
             return found
-
-
-def wait_until_visible(connection: psycopg.Connection[Any], xids: Collection[int]) -> None:
-    """Wait until a new snapshot of the connection sees what committed transactions have done.
-
-    :param xids: the transactions, by the 32 bits that the log has of their numbers
-    :raises SourceError: where that takes too long
-    """
-    deadline = time.monotonic() + VISIBLE_SECONDS
-    while xids:
-        row: Any = connection.execute(apply_sql.READ_SNAPSHOT).fetchone()
-        next_xid, running = row
-        hidden = {xid % _XIDS for xid in running}
-        if not any(xid in hidden or (xid - next_xid) % _XIDS < _XIDS // 2 for xid in xids):
-            return
-        if time.monotonic() > deadline:
-            raise SourceError(
-                f"Transactions that are committed in the log cannot be seen after {VISIBLE_SECONDS:.0f} s: they wait "
-                "for a synchronous standby. Bring it back, or take it out of synchronous_standby_names."
-            )
-        time.sleep(_LOOK_AGAIN_SECONDS)
 
 
 def look_up(access: PostgresAccess, tables: Iterable[CdcTable]) -> list[SourceTable]:

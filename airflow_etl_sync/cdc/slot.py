@@ -12,8 +12,9 @@ from airflow_etl_sync.cdc import sql
 from airflow_etl_sync.cdc.preflight import Examined, Finding, examine, late, missing
 from airflow_etl_sync.cdc.relation_types import TypedRelation, read_relation_types
 from airflow_etl_sync.cdc.source_state import read_slot
+from airflow_etl_sync.core.changes import Lsn, lsn_text
 from airflow_etl_sync.core.columns import ColumnTypes
-from airflow_etl_sync.core.model import TableName
+from airflow_etl_sync.core.model import LONGEST_NAME_BYTES, TableName
 from airflow_etl_sync.errors import ConfigurationError, SourceError, StateError, explaining
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
     from psycopg.errors import Diagnostic
     from psycopg.sql import SQL
 
-Lsn = int
 _SLOT_NAME = re.compile(r"[a-z0-9_]{1,63}", re.ASCII)
-_LONGEST_NAME_BYTES = 63
 _IN_USE, _UNDEFINED, _NOT_IN_STATE = "55006", "42704", "55000"
 
 
@@ -154,7 +153,7 @@ class ReplicationSlot:
         """
         with self._connected("advance") as connection:
             examine(connection, self.slot, (), ()).refuse()
-            connection.execute(sql.ADVANCE, {"slot": self.slot, "to": _text(to)})
+            connection.execute(sql.ADVANCE, {"slot": self.slot, "to": lsn_text(to)})
 
     def health(self) -> SlotHealth:
         """How the slot is.
@@ -187,7 +186,7 @@ class ReplicationSlot:
             examine(connection, self.slot, self.publications, ()).refuse()
             skipped = _skipped_publications(connection)
             _prepare(connection, timeout)
-            statement = sql.peek(self.slot, _text(upto), changes, self.publications)
+            statement = sql.peek(self.slot, lsn_text(upto), changes, self.publications)
             with connection.cursor() as cursor, cursor.copy(statement) as copy:
                 copy.set_types(["bytea", "bytea"])
                 for position, data in copy.rows():
@@ -260,10 +259,6 @@ class ReplicationSlot:
         return late(self.publications).as_error() if sqlstate == _UNDEFINED else None
 
 
-def _text(position: Lsn) -> str:
-    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
-
-
 def _confirmed(slot: str, connection: psycopg.Connection[Any]) -> Lsn:
     state = read_slot(connection, slot)
     if state is None or state.confirmed is None:
@@ -317,5 +312,5 @@ def _refuse_slot_name(slot: str) -> None:
 
 
 def _refuse_publications(names: Sequence[str]) -> None:
-    if not names or any(not name or "\0" in name or len(name.encode()) > _LONGEST_NAME_BYTES for name in names):
-        raise ConfigurationError(f"The name of a publication must have 1 to {_LONGEST_NAME_BYTES} bytes.")
+    if not names or any(not name or "\0" in name or len(name.encode()) > LONGEST_NAME_BYTES for name in names):
+        raise ConfigurationError(f"The name of a publication must have 1 to {LONGEST_NAME_BYTES} bytes.")

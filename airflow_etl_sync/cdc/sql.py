@@ -53,6 +53,11 @@ def _number(position: Composable) -> Composed:
 
 READ_FLUSHED = SQL("SELECT {}").format(_number(_NOW))
 
+READ_WRITTEN = SQL("SELECT {}").format(
+    _number(SQL("CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END"))
+)
+"""Behind everything that can be seen: an asynchronous commit is seen before it is flushed."""
+
 READ_SERVER = SQL("""
 SELECT
     current_database(),
@@ -217,3 +222,9 @@ leave out those that wait for their commit to be confirmed. A standby begins non
 
 READ_OLDEST = SQL("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 """Every transaction below has ended, and what it did is visible."""
+
+READ_SNAPSHOT = SQL("""
+SELECT
+    pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
+    ARRAY(SELECT running::text::bigint FROM pg_snapshot_xip(pg_current_snapshot()) AS running)
+""")

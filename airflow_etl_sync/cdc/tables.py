@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import get_args
 
-from airflow_etl_sync.core.model import Counts, LoadRules, TableName
+from airflow_etl_sync.core.keys import DeleteMode
+from airflow_etl_sync.core.model import Counts, LoadRules, TableName, refuse_unknown
 from airflow_etl_sync.errors import ConfigurationError
-
-DeleteMode = Literal["hard", "soft"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +29,7 @@ class CdcTable:
     delete: DeleteMode = "hard"
 
     def __post_init__(self) -> None:
-        if self.delete not in get_args(DeleteMode):
-            raise ConfigurationError(f"delete {self.delete!r} is not known: use one of hard, soft.")
+        refuse_unknown("delete", self.delete, get_args(DeleteMode))
         if self.rules.conflict == "latest_wins" and not self.rules.conflict_field:
             raise ConfigurationError(
                 "latest_wins needs conflict_field: changes come in the order of their commits and have no cursor."

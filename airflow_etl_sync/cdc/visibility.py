@@ -7,6 +7,7 @@ moment lasts until the standby answers. A reader that is to see all that the log
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,14 @@ from airflow_etl_sync.errors import SourceError, explaining
 
 if TYPE_CHECKING:
     import psycopg
-    from psycopg.sql import SQL
+    from psycopg.sql import SQL, Composed
 
+    from airflow_etl_sync.core.changes import Lsn
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 LONGEST_WAIT_SECONDS = 60.0
 _PAUSE_SECONDS = 0.05
+_XIDS = 2**32
 
 
 def wait_until_visible(source: PostgresAccess) -> None:
@@ -41,6 +44,32 @@ def wait_until_visible(source: PostgresAccess) -> None:
             time.sleep(_PAUSE_SECONDS)
 
 
-def _number(connection: psycopg.Connection[Any], query: SQL) -> int:
+def wait_until_seen(connection: psycopg.Connection[Any], xids: Collection[int]) -> None:
+    """Wait until a new snapshot of the connection sees what committed transactions have done.
+
+    :param xids: the transactions, by the 32 bits that the log has of their numbers
+    :raises SourceError: where that takes longer than :data:`LONGEST_WAIT_SECONDS`
+    """
+    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+    while xids:
+        row: Any = connection.execute(sql.READ_SNAPSHOT).fetchone()
+        next_xid, running = row
+        hidden = {xid % _XIDS for xid in running}
+        if not any(xid in hidden or (xid - next_xid) % _XIDS < _XIDS // 2 for xid in xids):
+            return
+        if time.monotonic() > deadline:
+            raise SourceError(
+                f"Transactions that are committed in the log cannot be seen after {LONGEST_WAIT_SECONDS:.0f} s: they "
+                "wait for a synchronous standby. Bring it back, or take it out of synchronous_standby_names."
+            )
+        time.sleep(_PAUSE_SECONDS)
+
+
+def read_written(connection: psycopg.Connection[Any]) -> Lsn:
+    """How far the log is written: behind everything that the connection has seen by now."""
+    return _number(connection, sql.READ_WRITTEN)
+
+
+def _number(connection: psycopg.Connection[Any], query: SQL | Composed) -> int:
     row: Any = connection.execute(query).fetchone()
     return int(row[0])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from airflow_etl_sync.core.model import TableName
+from airflow_etl_sync.core.model import LONGEST_NAME_BYTES, TableName
 from airflow_etl_sync.errors import ConfigurationError
-
-LONGEST_NAME_BYTES = 63
 
 
 @dataclass(frozen=True, slots=True)

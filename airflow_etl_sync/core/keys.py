@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from airflow_etl_sync.core.model import Stream, TableName
+from airflow_etl_sync.core.model import Stream, TableName, refuse_unknown
 from airflow_etl_sync.errors import ConfigurationError, DataError
 
 DeleteMode = Literal["hard", "soft"]
@@ -65,8 +65,7 @@ class ReconcileRules:
     synced_at_column: str | None = None
 
     def __post_init__(self) -> None:
-        if self.delete not in get_args(DeleteMode):
-            raise ConfigurationError(f"delete {self.delete!r} is not known: use one of hard, soft.")
+        refuse_unknown("delete", self.delete, get_args(DeleteMode))
         if not 0 <= self.max_delete_percent <= 100:
             raise ConfigurationError("max_delete_percent must lie between 0 and 100.")
         for name, text in (("destination_where", self.where), ("synced_at_column", self.synced_at_column)):

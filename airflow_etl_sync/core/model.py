@@ -16,6 +16,9 @@ SchemaContract = Literal["evolve", "freeze", "discard_column", "discard_row"]
 CursorType = Literal["timestamptz", "timestamp", "date", "integer", "numeric", "text", "xid"]
 Kind = Literal["incremental", "full_refresh", "backfill", "replay", "reconcile", "cdc"]
 
+LONGEST_NAME_BYTES = 63
+"""PostgreSQL cuts a longer name, and then means another thing by it."""
+
 _LONGEST_SYNC_KEY = 250
 TIME_CURSORS: tuple[CursorType, ...] = ("timestamptz", "timestamp", "date")
 
@@ -118,7 +121,7 @@ class Stream:
             raise ConfigurationError(f"cursor_field is empty: name the column by which {self.sync_key!r} grows.")
         if (self.table is None) == (self.sql is None):
             raise ConfigurationError("Give exactly one of table and sql: the stream is one or the other.")
-        _refuse_unknown("on_cursor_null", self.on_cursor_null, get_args(OnCursorNull))
+        refuse_unknown("on_cursor_null", self.on_cursor_null, get_args(OnCursorNull))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,8 +182,8 @@ class LoadRules:
         _refuse_unstorable("primary_key", *self.primary_key)
         _refuse_unstorable("conflict_field", self.conflict_field)
         _refuse_unstorable("synced_at_column", self.synced_at_column)
-        _refuse_unknown("conflict", self.conflict, get_args(ConflictStrategy))
-        _refuse_unknown("schema_contract", self.schema_contract, get_args(SchemaContract))
+        refuse_unknown("conflict", self.conflict, get_args(ConflictStrategy))
+        refuse_unknown("schema_contract", self.schema_contract, get_args(SchemaContract))
         if self.max_errors is not None and self.max_errors < 0:
             raise ConfigurationError("max_errors must not be negative: 0 lets the first bad row fail the run.")
         if self.max_error_percent is not None and not 0 <= self.max_error_percent <= 100:
@@ -233,6 +236,11 @@ class Window:
     high: CursorValue | None = None
     below: CursorValue | None = None
     protection: str = "none"
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether it is all there is at the source."""
+        return self.low is None and self.below is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +327,7 @@ class Extraction:
     @property
     def is_whole(self) -> bool:
         """Whether it is all there was at the source, read in one go and each key once."""
-        return self.window.low is None and self.window.below is None and not self.ordered
+        return self.window.is_unbounded and not self.ordered
 
     @property
     def rows(self) -> int:
@@ -402,6 +410,10 @@ def _refuse_unstorable(name: str, *texts: str | None) -> None:
         raise ConfigurationError(f"{name} holds a character that no database can store: remove it.")
 
 
-def _refuse_unknown(name: str, value: str, allowed: tuple[str, ...]) -> None:
+def refuse_unknown(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Keep out a word that is none of those that an argument takes.
+
+    :raises ConfigurationError: naming the argument and what it takes
+    """
     if value not in allowed:
         raise ConfigurationError(f"{name} {value!r} is not known: use one of {', '.join(allowed)}.")

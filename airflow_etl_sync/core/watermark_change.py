@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
 
-from airflow_etl_sync.core.model import CursorType, CursorValue
+from airflow_etl_sync.core.model import CursorType, CursorValue, refuse_unknown
 from airflow_etl_sync.errors import ConfigurationError
 
 Action = Literal["set", "rewind", "reset"]
@@ -45,8 +45,9 @@ class ChangeRequest:
     def __post_init__(self) -> None:
         refuse_unprintable("sync_key", self.sync_key)
         refuse_unprintable("value", self.value)
-        _refuse_unknown("action", self.action, get_args(Action))
-        _refuse_unknown("cursor_type", self.cursor_type, get_args(CursorType))
+        refuse_unknown("action", self.action[:80], get_args(Action))
+        if self.cursor_type is not None:
+            refuse_unknown("cursor_type", self.cursor_type[:80], get_args(CursorType))
         if not 0 < len(self.sync_key.strip()) <= len(self.sync_key) <= _LONGEST_NAME:
             raise ConfigurationError(f"sync_key must be a name of at most {_LONGEST_NAME} characters.")
         if self.action == "set" and (self.value is None or self.back is not None):
@@ -111,8 +112,3 @@ class WatermarkChange:
             "reason": self.reason,
             "changed_at": self.changed_at.isoformat(),
         }
-
-
-def _refuse_unknown(name: str, value: str | None, allowed: tuple[str, ...]) -> None:
-    if value is not None and value not in allowed:
-        raise ConfigurationError(f"{name} {value[:80]!r} is not known: use one of {', '.join(allowed)}.")

@@ -60,7 +60,7 @@ def close(connection: Connection, extraction_id: str) -> Advanced:
 
 
 def _move_watermark(connection: Connection, run: Run) -> None:
-    if run.kind in ("incremental", "full_refresh"):
+    if run.moves_watermark:
         watermarks.compare_and_set(connection, run.sync_key, run.watermark_version, run.window.high, run.fences)
 
 

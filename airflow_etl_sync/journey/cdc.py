@@ -177,13 +177,7 @@ def _begin(
             identity,
             sync_key=sync_key,
             kind="cdc",
-            fingerprint="",
-            watermark_version=0,
             window=Window(protection=f"replication slot {slot.slot}, from {lsn_text(pipeline.applied)}"),
-            fences=[],
-            staging_uri="",
-            host="",
-            columns={},
         )
 
 

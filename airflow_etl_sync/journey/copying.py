@@ -8,15 +8,14 @@ copied row is followed by those that made the row what it is. Only at ``copied_u
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Engine
 
-from airflow_etl_sync.cdc import apply_sql
-from airflow_etl_sync.cdc.visibility import wait_until_visible
-from airflow_etl_sync.core.model import Counts, LoadRules, RunIdentity, Stream, TableName, WindowRules
+from airflow_etl_sync.cdc.tables import CdcTable
+from airflow_etl_sync.cdc.visibility import read_written, wait_until_visible
+from airflow_etl_sync.core.model import Counts, RunIdentity, Stream, TableName, WindowRules
 from airflow_etl_sync.errors import DestinationError, SourceError, explaining
 from airflow_etl_sync.journey.sync import sync
 from airflow_etl_sync.state import cdc_pipelines, watermarks
@@ -29,27 +28,14 @@ log = logging.getLogger(__name__)
 CHUNK_ROWS = 250_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopiedTable:
-    """A table to copy.
-
-    :param rules: how its rows land, which is how its changes will
-    """
-
-    source: TableName
-    target: TableName
-    rules: LoadRules
-
-
 def copy_tables(
     source: PostgresAccess,
     destination: PostgresAccess,
     sync_key: str,
-    tables: list[CopiedTable],
+    tables: Sequence[CdcTable],
     identity: RunIdentity,
     *,
     chunk_rows: int = CHUNK_ROWS,
-    try_number: int = 1,
 ) -> Counts:
     """Copy those tables of a pipeline that are not copied yet; the pipeline and its slot must be there.
 
@@ -75,9 +61,10 @@ def copy_tables(
             load_rules=table.rules,
             identity=identity,
             chunk_rows=chunk_rows,
-            try_number=try_number,
         )
-        _close(state, sync_key, key, table, _written(source))
+        with explaining(SourceError, "ask for the position of the log"), closing(source.connect()) as connection:
+            until = read_written(connection)
+        _close(state, sync_key, key, table, until)
         log.info("Copied %s into %s: %s", table.source, table.target, report.counts)
         counts += report.counts
     return counts
@@ -88,14 +75,7 @@ def copy_key(sync_key: str, table: TableName) -> str:
     return f"{sync_key} copies {table}"
 
 
-def _written(source: PostgresAccess) -> int:
-    """How far the source has written its log: an asynchronous commit is seen before it is flushed."""
-    with explaining(SourceError, "ask for the position of the log"), closing(source.connect()) as connection:
-        row: Any = connection.execute(apply_sql.READ_WRITTEN).fetchone()
-        return int(row[0])
-
-
-def _close(state: Engine, sync_key: str, key: str, table: CopiedTable, until: int) -> None:
+def _close(state: Engine, sync_key: str, key: str, table: CdcTable, until: int) -> None:
     """Note that the table is copied; the copy itself is no sync that goes on, so it leaves no watermark."""
     with explaining(DestinationError, "note that a table is copied"), state.begin() as connection:
         watermarks.forget(connection, key)

@@ -91,13 +91,7 @@ def _start(connection: Connection, sync_key: str, identity: RunIdentity) -> Run:
         identity,
         sync_key=sync_key,
         kind="replay",
-        fingerprint="",
-        watermark_version=0,
         window=Window(protection="replay"),
-        fences=[],
-        staging_uri="",
-        host="",
-        columns={},
     )
 
 

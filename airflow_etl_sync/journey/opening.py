@@ -36,7 +36,7 @@ class Opening:
     @property
     def is_whole(self) -> bool:
         """Whether all there is at the source is read, in one go and each key once."""
-        return self.run.window.low is None and self.run.window.below is None and not self.is_ordered
+        return self.run.window.is_unbounded and not self.is_ordered
 
 
 def open_run(

@@ -97,13 +97,7 @@ def _begin(destination: KeyDestination, sync_key: str, identity: RunIdentity) ->
             identity,
             sync_key=sync_key,
             kind="reconcile",
-            fingerprint="",
-            watermark_version=0,
             window=Window(protection="the source is asked again while the table is locked against writers"),
-            fences=[],
-            staging_uri="",
-            host="",
-            columns={},
         )
 
 

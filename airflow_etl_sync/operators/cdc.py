@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
+    from airflow_etl_sync.cdc.tables import SourceTable
     from airflow_etl_sync.core.model import RunIdentity
     from airflow_etl_sync.hooks.cdc import PostgresCdcHook
     from airflow_etl_sync.journey.cdc import CdcReport
@@ -166,9 +166,6 @@ def _copy(
     identity: RunIdentity,
     tables: Sequence[SourceTable],
 ) -> None:
-    from airflow_etl_sync.journey.copying import CopiedTable, copy_tables
+    from airflow_etl_sync.journey.copying import copy_tables
 
-    def copied(terms: CdcTable) -> CopiedTable:
-        return CopiedTable(source=terms.source, target=terms.target, rules=terms.rules)
-
-    copy_tables(hook.access(), destination, sync_key, [copied(each.terms) for each in tables], identity)
+    copy_tables(hook.access(), destination, sync_key, [each.terms for each in tables], identity)

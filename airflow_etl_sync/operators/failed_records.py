@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.operators._failure import failing_for_good
 
@@ -49,14 +48,14 @@ class FailedRecordsOperator(BaseOperator):
             return self._act(context)
 
     def _act(self, context: Context) -> Any:
+        from airflow_etl_sync.core.model import refuse_unknown
         from airflow_etl_sync.hooks.connections import postgres_access
         from airflow_etl_sync.journey.failed_records import replay_all, summarise
         from airflow_etl_sync.operators._journey_terms import identity_of
         from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 
         action = arguments.as_text("action", self.action)
-        if action not in _ACTIONS:
-            raise ConfigurationError(f"action {action!r} is not known: use one of {', '.join(_ACTIONS)}.")
+        refuse_unknown("action", action, _ACTIONS)
         sync_key = arguments.as_text("sync_key", self.sync_key)
         access = postgres_access(arguments.as_text("destination_conn_id", self.destination_conn_id))
         if action == "list":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
@@ -51,6 +51,10 @@ class Run:
     is_resumed: bool = False
     is_overtaken: bool = False
 
+    @property
+    def moves_watermark(self) -> bool:
+        return self.kind in _MOVING
+
 
 def start(
     connection: Connection,
@@ -58,13 +62,13 @@ def start(
     *,
     sync_key: str,
     kind: Kind,
-    fingerprint: str,
-    watermark_version: int,
     window: Window,
-    fences: list[dict[str, Any]],
-    staging_uri: str,
-    host: str,
-    columns: Mapping[str, str],
+    fingerprint: str = "",
+    watermark_version: int = 0,
+    fences: Sequence[dict[str, Any]] = (),
+    staging_uri: str = "",
+    host: str = "",
+    columns: Mapping[str, str] | None = None,
 ) -> Run:
     """Record a fresh extraction under a new id, and overtake the sync's unfinished ones.
 
@@ -74,6 +78,9 @@ def start(
     backfill or a replay overtakes nobody, since what changed after another run's snapshot is read again by the run
     after; nor does a reconcile, which writes no rows of its own, nor a capture of changes, which
     :func:`abandon_captures` keeps apart.
+
+    What is left out is what only extractions have: a task's other runs are not resumed, wait for nothing and stage
+    no chunks.
 
     :param columns: the stream's columns and their declared types
     """
@@ -93,7 +100,7 @@ def start(
         fingerprint=fingerprint,
         watermark_version=watermark_version,
         window=window,
-        fences=fences,
+        fences=list(fences),
         staging_uri=staging_uri,
         host=host,
     )
@@ -110,7 +117,7 @@ def start(
             protection=window.protection,
             started_at=datetime.now(timezone.utc),
             rows_extracted=0,
-            columns=dict(columns),
+            columns=dict(columns or {}),
         )
     )
     return run

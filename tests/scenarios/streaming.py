@@ -15,10 +15,11 @@ from typing import Any
 import psycopg
 
 from airflow_etl_sync.cdc.slot import ReplicationSlot
-from airflow_etl_sync.cdc.tables import CdcTable, DeleteMode, SourceTable
+from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
+from airflow_etl_sync.core.keys import DeleteMode
 from airflow_etl_sync.core.model import LoadRules, RunIdentity, TableName
 from airflow_etl_sync.journey.cdc import CaptureLimits, CdcReport, capture
-from airflow_etl_sync.journey.copying import CopiedTable, copy_tables
+from airflow_etl_sync.journey.copying import copy_tables
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.scenarios.forked import fork
 
@@ -59,9 +60,7 @@ class Capture:
 
     def copy(self, tables: Sequence[SourceTable]) -> None:
         """Copy what the source has now."""
-        copied = [
-            CopiedTable(source=each.terms.source, target=each.terms.target, rules=each.terms.rules) for each in tables
-        ]
+        copied = [each.terms for each in tables]
         accesses = PostgresAccess(self.source_db), PostgresAccess(self.warehouse_db)
         copy_tables(*accesses, "changes", copied, RunIdentity("dag", "task", f"copy {next(_runs)}"))
 

@@ -18,7 +18,7 @@ from airflow_etl_sync.core.model import Counts, LoadRules, RunIdentity, TableNam
 from airflow_etl_sync.demo.postgres import EmbeddedPostgres
 from airflow_etl_sync.errors import SourceError
 from airflow_etl_sync.journey.cdc import CdcReport, capture
-from airflow_etl_sync.journey.copying import CopiedTable, copy_tables
+from airflow_etl_sync.journey.copying import copy_tables
 from airflow_etl_sync.state import cdc_pipelines, ledger, tables
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.scenarios.world import rows, scalar
@@ -45,7 +45,7 @@ class Stream:
 
     def copy(self, task: RunIdentity = TASK) -> Counts:
         copied = [
-            CopiedTable(source=TableName(name, "public"), target=TableName(name, "public"), rules=LoadRules())
+            CdcTable(source=TableName(name, "public"), target=TableName(name, "public"), rules=LoadRules())
             for name in self.names
         ]
         return copy_tables(self.source, self.warehouse, "shop", copied, task, chunk_rows=100)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import psycopg
     from adbc_driver_manager.dbapi import Connection as AdbcConnection
     from psycopg.rows import TupleRow
+    from sqlalchemy import Connection as SqlAlchemyConnection
     from sqlalchemy import Engine
     from tenacity import RetryCallState
 
@@ -96,6 +97,11 @@ class PostgresAccess:
         defaults = {"application_name": APPLICATION_NAME, "connect_timeout": "10", **more}
         missing = {name: value for name, value in defaults.items() if name not in given}
         return make_conninfo(self.conninfo, **missing)
+
+
+def driver_of(connection: SqlAlchemyConnection) -> psycopg.Connection[Any]:
+    """The psycopg connection beneath one of :meth:`PostgresAccess.engine`, in the same transaction."""
+    return connection.connection.driver_connection  # type: ignore[return-value]
 
 
 def _patiently(connect: Callable[[], _Connection]) -> _Connection:

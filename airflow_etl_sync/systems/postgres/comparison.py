@@ -13,7 +13,7 @@ from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.errors import DataError, DestinationError, EtlSyncError, SchemaError, explaining
 from airflow_etl_sync.systems.base import ComparisonNumbers
 from airflow_etl_sync.systems.postgres import sql
-from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from airflow_etl_sync.systems.postgres.access import PostgresAccess, driver_of
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 from airflow_etl_sync.systems.postgres.keys import pin_settings, plain_types
 from airflow_etl_sync.systems.postgres.types import encoding_of
@@ -144,7 +144,7 @@ class PostgresComparison:
         self.numbers = ComparisonNumbers(rows, compared, absent, returned)
 
     def add_flag(self, connection: Connection) -> None:
-        driver = _driver(connection)
+        driver = driver_of(connection)
         with explaining(DestinationError, f"add the column {SOFT_DELETED} to {self._name}"):
             if not self._has_flag:
                 driver.execute(sql.sessions.LIMIT_WAITS, _limits())
@@ -157,7 +157,7 @@ class PostgresComparison:
         from psycopg import RawCursor
         from psycopg.errors import ForeignKeyViolation
 
-        driver = _driver(connection)
+        driver = driver_of(connection)
         with explaining(DestinationError, f"reconcile {self._name}"), RawCursor(driver) as cursor:
             places, were_present, keys = self._block(driver, first, last)
             self._lock_writers_out(driver)
@@ -257,10 +257,6 @@ class _Counted:
 
 def _limits() -> dict[str, str]:
     return {"lock": LONGEST_WAIT, "idle": LONGEST_IDLENESS}
-
-
-def _driver(connection: Connection) -> psycopg.Connection[Any]:
-    return connection.connection.driver_connection  # type: ignore[return-value]
 
 
 def _row(connection: psycopg.Connection[Any], query: Any, values: dict[str, Any] | None = None) -> tuple[Any, ...]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_etl_sync.core.model import Counts, LoadRules, TableName
 from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.systems.base import Merged, MergeKeys, StagedChunk, Tolerance
 from airflow_etl_sync.systems.postgres import sql
-from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from airflow_etl_sync.systems.postgres.access import PostgresAccess, driver_of
 from airflow_etl_sync.systems.postgres.fitting import fit
 from airflow_etl_sync.systems.postgres.merging import Merging
 from airflow_etl_sync.systems.postgres.rejects import StagedRows
@@ -19,7 +19,6 @@ from airflow_etl_sync.systems.postgres.target import open_target, refuse_unfit
 from airflow_etl_sync.systems.postgres.types import staging_type
 
 if TYPE_CHECKING:
-    import psycopg
     import pyarrow as pa
     from sqlalchemy import Connection, Engine
 
@@ -79,7 +78,7 @@ class PostgresDestination:
         rules: LoadRules,
         tolerance: Tolerance,
     ) -> Merged:
-        driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+        driver = driver_of(connection)
         with explaining(DestinationError, f"merge rows into {self.target!r}"):
             for setting in sql.sessions.READING_SETTINGS:
                 driver.execute(setting)

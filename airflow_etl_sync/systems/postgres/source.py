@@ -155,7 +155,7 @@ class PostgresSource:
 
     def _parts(self, window: Window) -> list[str]:
         """The statements that a window is read by, in order, all in one snapshot."""
-        if window.low is None and window.below is None:
+        if window.is_unbounded:
             return ["all"]
         if self._is_by_xmin:
             return ["transactions"]

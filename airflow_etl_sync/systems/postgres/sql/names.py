@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
-from airflow_etl_sync.core.model import TableName
+from airflow_etl_sync.core.model import LONGEST_NAME_BYTES, TableName
 from airflow_etl_sync.errors import ConfigurationError
 
 STATE_SCHEMA = "etl_sync"
@@ -14,9 +14,6 @@ STATE_SCHEMA = "etl_sync"
 
 XMIN = "xmin"
 """The system column that no other column can be called."""
-
-
-_LONGEST_NAME_BYTES = 63
 
 
 def relation_name(table: TableName) -> str:
@@ -30,8 +27,8 @@ def identifier(table: TableName) -> Identifier:
     :raises ConfigurationError: where it is too long, since PostgreSQL would cut it and find another table
     """
     parts = [part for part in (table.schema, table.name) if part]
-    if any(len(part.encode()) > _LONGEST_NAME_BYTES for part in parts):
-        raise ConfigurationError(f"A name of the table {str(table)!r} is longer than {_LONGEST_NAME_BYTES} bytes.")
+    if any(len(part.encode()) > LONGEST_NAME_BYTES for part in parts):
+        raise ConfigurationError(f"A name of the table {str(table)!r} is longer than {LONGEST_NAME_BYTES} bytes.")
     return Identifier(*parts)
 
 
