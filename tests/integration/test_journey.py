@@ -217,10 +217,25 @@ def test_a_try_that_is_slow_to_die_cannot_replace_a_chunk(journey: Journey, orde
     assert journey.load(extraction) == Counts(inserted=ROWS)
 
 
+@pytest.mark.parametrize("form", ["chain", "one task"])
+@pytest.mark.parametrize("cursor_field", ["updated_at", "xmin"])
+def test_the_key_is_read_whichever_columns_are_chosen(
+    cursor_field: str, form: str, journey: Journey, orders: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    stream = replace(STREAM, columns=("status",), cursor_field=cursor_field)
+    counts = journey.chain(stream) if form == "chain" else journey.one_task(stream)
+    assert counts == Counts(inserted=ROWS)
+    query = "SELECT id, status FROM orders ORDER BY id"
+    assert warehouse.execute(query).fetchall() == orders.execute(query).fetchall()
+
+
 BAD_STREAMS = {
     "no such table": (replace(STREAM, table=TableName("nothing")), SchemaError, "has no table 'nothing'"),
     "no such cursor": (replace(STREAM, cursor_field="changed"), SchemaError, "no column 'changed'"),
     "no such column": (replace(STREAM, columns=("id", "price")), SchemaError, "price"),
+    "no such column in where": (replace(STREAM, where="prize > 0"), SchemaError, "prize"),
+    "broken where": (replace(STREAM, where="id >"), ConfigurationError, "syntax error"),
+    "where of two": (replace(STREAM, where="id"), SchemaError, "boolean"),
     "no such key": (replace(STREAM, primary_key=("order_id",)), SchemaError, "no column 'order_id'"),
     "cursor of an unusable type": (
         replace(STREAM, cursor_field="flag", table=TableName("odd")),

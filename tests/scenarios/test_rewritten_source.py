@@ -2,7 +2,9 @@
 
 A snapshot that is older than a rewrite (ALTER COLUMN TYPE, TRUNCATE) shows the rewritten table as empty, see
 `Caveats <https://www.postgresql.org/docs/current/mvcc-caveats.html>`__. A reader that waited for the rewrite to end
-would find nothing, and the watermark would move past rows that nobody has read.
+would find nothing, and the watermark would move past rows that nobody has read. A table that was made after the
+snapshot and put in the other's place looks empty as well. And what was read of the columns, the key and the
+precisions may be older than the snapshot.
 """
 
 from __future__ import annotations
@@ -62,15 +64,12 @@ class Overtaken(PostgresSource):
 
     def _change(self) -> None:
         with psycopg.connect(self._conninfo) as connection:
+            table = scalar(connection, "SELECT 't'::regclass::oid")
             for statement in self._statements:
                 connection.execute(statement)
             self._holds.set()
-            while not self._somebody_waits(connection):
+            while not scalar(connection, f"SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = {table}"):
                 time.sleep(0.01)
-
-    def _somebody_waits(self, connection: psycopg.Connection) -> bool:
-        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 't'::regclass"
-        return bool(scalar(connection, waiting))
 
 
 @pytest.fixture(params=TABLES)
@@ -118,6 +117,110 @@ def test_a_truncated_and_filled_table_is_read_as_it_became(
     source.execute(FILL)
     assert world.run(form, reader=Overtaken(world, "TRUNCATE t", FILL.replace("500", "400"))) == Counts(inserted=400)
     assert rows(warehouse) == rows(source)
+
+
+SWAP = [
+    "CREATE TABLE fresh (LIKE t INCLUDING ALL)",
+    "INSERT INTO fresh SELECT id, c, n + 1 FROM t",
+    "DROP TABLE t",
+    "ALTER TABLE fresh RENAME TO t",
+]
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_table_that_another_takes_the_place_of_is_read_as_it_became(
+    form: Form, stream: dict[str, Any], world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    source.execute(TABLES["table"][0])
+    source.execute(FILL)
+    world = world.streaming(**stream)
+    assert world.run(form, reader=Overtaken(world, *SWAP)) == Counts(inserted=500)
+    assert rows(warehouse, "id, c, n") == rows(source)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_partition_that_comes_while_the_reader_waits_is_read(
+    form: Form, world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    for statement in TABLES["partitions"]:
+        source.execute(statement)
+    source.execute(FILL)
+    more = [
+        "LOCK TABLE t",
+        "CREATE TABLE more PARTITION OF t FOR VALUES FROM (1000) TO (2000)",
+        "INSERT INTO t SELECT i, now() - interval '1 hour', i FROM generate_series(1000, 1099) AS i",
+    ]
+    assert world.run(form, reader=Overtaken(world, *more)) == Counts(inserted=600)
+    assert rows(warehouse) == rows(source)
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_precision_that_grew_after_it_was_looked_at_ends_this_try_only(
+    form: Form, stream: dict[str, Any], world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    source.execute("CREATE TABLE t (id integer PRIMARY KEY, c timestamptz NOT NULL, n numeric(10, 2))")
+    source.execute(FILL)
+    world = world.streaming(**stream)
+    widened = "ALTER TABLE t ALTER COLUMN n TYPE numeric(12, 4)", "UPDATE t SET n = n + 0.1234"
+    with pytest.raises(SourceError, match="changed while") as caught:
+        world.run(form, reader=Interrupted(world, *widened))
+    assert caught.value.is_retryable
+    assert world.run(form) == Counts(inserted=500)
+    assert rows(warehouse, "id, c, n") == rows(source)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_precision_that_grows_while_the_reader_waits_ends_this_try_only(
+    form: Form, world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    source.execute("CREATE TABLE t (id integer PRIMARY KEY, c timestamptz NOT NULL, n numeric(10, 2))")
+    source.execute(FILL)
+    widened = "ALTER TABLE t ALTER COLUMN n TYPE numeric(12, 4)", "UPDATE t SET n = n + 0.1234"
+    with pytest.raises(SourceError, match="changed while"):
+        world.run(form, reader=Overtaken(world, *widened))
+    assert world.run(form) == Counts(inserted=500)
+    assert rows(warehouse) == rows(source)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_cursor_that_may_be_null_since_it_was_looked_at_ends_this_try_only(
+    form: Form, world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    source.execute(TABLES["table"][0])
+    source.execute(FILL)
+    world.run(form)
+    loosened = "ALTER TABLE t ALTER COLUMN c DROP NOT NULL", "INSERT INTO t VALUES (501, NULL, 501)"
+    with pytest.raises(SourceError, match="changed while"):
+        world.run(form, reader=Interrupted(world, *loosened))
+    assert world.run(form).inserted == 1
+    assert rows(warehouse) == rows(source)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_key_that_was_dropped_after_it_was_looked_at_ends_this_try_only(
+    form: Form, world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    source.execute(TABLES["table"][0])
+    source.execute(FILL)
+    world = world.streaming(primary_key=("id",))
+    again = "INSERT INTO t SELECT id, now(), n + 1 FROM t WHERE id = 7"
+    with pytest.raises(SourceError, match="changed while"):
+        world.run(form, reader=Interrupted(world, "ALTER TABLE t DROP CONSTRAINT t_pkey", again))
+    world.run(form)
+    assert scalar(warehouse, "SELECT n FROM t WHERE id = 7") == 8
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_columns_that_are_added_after_the_others_were_looked_at_wait_for_the_next_run(
+    form: Form, world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    source.execute(TABLES["table"][0])
+    source.execute(FILL)
+    added = "ALTER TABLE t ADD COLUMN w integer DEFAULT 5"
+    assert world.run(form, reader=Interrupted(world, added)) == Counts(inserted=500)
+    assert rows(warehouse) == rows(source, "id, c, n")
 
 
 @pytest.mark.parametrize("change", ["DROP COLUMN n", "RENAME COLUMN n TO m", "ALTER COLUMN n TYPE text"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -93,7 +93,8 @@ class PostgresSource:
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
             parts = {part: self._statement(part, window, after) for part in _parts_left(self._parts(window), after)}
             settings, described = _settings(window, after), self._described
-            open_snapshot(connection, cursor, settings, list(parts.values()), (described.asked, described.oids))
+            asked = (described.asked, described.oids)
+            open_snapshot(connection, cursor, settings, list(parts.values()), asked, self._is_as_described)
             if self._is_by_xmin:
                 refuse_older_state(cursor, self._stream, window)
             for part, statement in parts.items():
@@ -120,11 +121,19 @@ class PostgresSource:
 
     @cached_property
     def _described(self) -> _Described:
+        return self._look_at(self._stream)
+
+    def _is_as_described(self) -> bool:
+        """Whether what is read of the stream still is what it was; columns that were added are not read."""
+        names = tuple(column.name for column in self._described.columns)
+        return self._look_at(replace(self._stream, columns=names)) == self._described
+
+    def _look_at(self, stream: Stream) -> _Described:
         with (
-            explaining(SourceError, f"describe the stream {self._stream.sync_key!r}"),
+            explaining(SourceError, f"describe the stream {stream.sync_key!r}"),
             closing(self._access.connect()) as connection,
         ):
-            return _describe(connection, self._stream)
+            return _describe(connection, stream)
 
     @property
     def _is_by_xmin(self) -> bool:
@@ -225,12 +234,12 @@ def _describe(connection: psycopg.Connection[Any], stream: Stream) -> _Described
     if relation and not _scalar(connection, sql.streams.TABLE_EXISTS, relation):
         raise SchemaError(f"The source has no table {str(stream.table)!r}, or this login may not see its schema.")
     refuse_without_xmin(connection, stream)
-    names, modifiers = _names(connection, stream)
+    own_key = tuple(row[0] for row in connection.execute(sql.streams.KEY_COLUMNS, relation)) if relation else ()
+    key = stream.primary_key or own_key
+    names, modifiers = _names(connection, replace(stream, primary_key=key))
     asked = sql.streams.types_of_stream(stream, names)
     oids = _scalar(connection, asked)
     types = connection.execute(sql.streams.TYPES_OF_COLUMNS, {"oids": oids, "modifiers": modifiers}).fetchall()
-    own_key = tuple(row[0] for row in connection.execute(sql.streams.KEY_COLUMNS, relation)) if relation else ()
-    key = stream.primary_key or own_key
     if not key:
         raise ConfigurationError(
             f"{stream.sync_key!r} has no primary key to tell its records apart: set primary_key to columns that do."

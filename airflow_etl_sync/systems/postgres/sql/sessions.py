@@ -40,14 +40,15 @@ def setting_value(name: str, plain_type: str) -> Composed:
 
 
 IS_NOTHING_REWRITTEN = """
-SELECT coalesce(bool_and(pg_class.relfilenode = pg_relation_filenode(pg_class.oid)), true)
+SELECT coalesce(bool_and(
+    pg_class.oid IS NOT NULL
+    AND (pg_class.relfilenode = 0 OR pg_class.relfilenode = pg_relation_filenode(pg_class.oid))
+), true)
 FROM pg_locks
-JOIN pg_class ON pg_class.oid = pg_locks.relation
-WHERE pg_locks.pid = pg_backend_pid()
-    AND pg_locks.locktype = 'relation'
-    AND pg_class.relfilenode <> 0
+LEFT JOIN pg_class ON pg_class.oid = pg_locks.relation
+WHERE pg_locks.pid = pg_backend_pid() AND pg_locks.locktype = 'relation'
 """
-"""The row of pg_class is that of the snapshot, the function tells of now. Tables made since are in no snapshot."""
+"""The row of pg_class is that of the snapshot, and there is none of a table made since; the function tells of now."""
 
 
 def plan(statement: str) -> str:

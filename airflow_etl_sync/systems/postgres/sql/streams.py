@@ -76,8 +76,9 @@ ORDER BY base.place
 
 
 def describe_stream(stream: Stream) -> Composed:
-    """Read no row of the stream: its columns come with the empty result."""
-    return SQL("SELECT {}\nFROM {}\nWHERE FALSE").format(_author_columns(stream), relation(stream))
+    """Read no row of the stream: its columns come with the empty result, and the author's condition is checked."""
+    condition = all_of([*author_condition(stream), SQL("FALSE")])
+    return SQL("SELECT {}\nFROM {}\nWHERE {}").format(_author_columns(stream), relation(stream), condition)
 
 
 def types_of_stream(stream: Stream, names: Sequence[str]) -> Composed:
