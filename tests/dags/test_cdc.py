@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import yaml
 
 from airflow_etl_sync.demo.comparison import Comparison, compare
-from tests.dags.conftest import ORDERS, Airflow
+from tests.conftest import drop_slot
+from tests.dags.conftest import ORDERS, ROOT, Airflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,3 +60,19 @@ def test_orders_by_cdc(
     third = airflow.run("orders_by_cdc")
     (report,) = third.results("capture")
     assert (report["changes"], ORDERS) == (0, 300)
+
+
+def test_the_connection_of_docker_compose_is_all_that_the_template_needs(
+    airflow: Airflow, shop: Shop, source_db: str, warehouse: psycopg.Connection
+) -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
+    ours = services["airflow-scheduler"]["environment"]["AIRFLOW_CONN_SHOP_CDC"]
+    here = urlsplit(source_db)
+    asks_for = ours.partition("?")[2].partition("?")[2]  # the first one is that of the password's variable
+    airflow.connections["AIRFLOW_CONN_SHOP_CDC"] = f"postgres-cdc://{here.netloc}{here.path}?{asks_for}"
+    try:
+        run = airflow.run("orders_by_cdc")
+        assert run.state == "success", run.errors
+    finally:
+        drop_slot(source_db, "orders_by_cdc")
+    assert warehouse.execute("SELECT count(*) FROM orders_live").fetchone() == (ORDERS,)

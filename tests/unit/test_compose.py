@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import compose_spec
 import pytest
@@ -94,6 +95,14 @@ def test_both_connections_lead_to_their_database(compose: dict[str, Any], variab
     expected = "postgres://{POSTGRES_USER}:{POSTGRES_PASSWORD}@" + service + ":5432/{POSTGRES_DB}"
     for name in AIRFLOW_SERVICES:
         assert compose["services"][name]["environment"][variable] == expected.format(**database)
+
+
+def test_changes_are_captured_from_the_same_database(compose: dict[str, Any]) -> None:
+    database = compose["services"]["shop-db"]["environment"]
+    for name in AIRFLOW_SERVICES:
+        uri = urlsplit(compose["services"][name]["environment"]["AIRFLOW_CONN_SHOP_CDC"])
+        assert (uri.username, uri.password) == (database["POSTGRES_USER"], database["POSTGRES_PASSWORD"])
+        assert (uri.hostname, uri.port, uri.path) == ("shop-db", 5432, f"/{database['POSTGRES_DB']}")
 
 
 def test_the_metadata_connection_leads_to_its_database(compose: dict[str, Any]) -> None:
