@@ -46,7 +46,7 @@ wheel: $(STAMP) ## build the wheel and prove that it works in an empty environme
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	tests/wheel_in_empty_venv.sh $(BIN)/python dist/*.whl
 
-demo: $(STAMP) ## sync a shop of ROWS orders between two databases, twice, and check every row
+demo: $(STAMP) ## sync a shop of ROWS orders between two databases, then capture its changes, and check every row
 	$(BIN)/python -m airflow_etl_sync.demo --rows "$(ROWS)"
 
 ui: $(STAMP) ## the same, then leave Airflow running until Ctrl-C

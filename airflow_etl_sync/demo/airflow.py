@@ -54,7 +54,7 @@ class Airflow:
     :param home: an empty directory for Airflow's own files, logs and staged chunks.
     :param dags: the folder of DAGs.
     :param metadata: conninfo URI of an empty database, or of one that Airflow has used before.
-    :param connections: conninfo URIs of PostgreSQL databases by Airflow's connection id.
+    :param connections: connections in Airflow's JSON form, by their id.
     :param has_schedules: whether DAGs also run by their schedule, not only when triggered.
     """
 
@@ -160,9 +160,7 @@ class Airflow:
     def _environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PG"))}
         path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
-        connections = {
-            f"AIRFLOW_CONN_{name.upper()}": as_connection(conninfo) for name, conninfo in self._connections.items()
-        }
+        connections = {f"AIRFLOW_CONN_{name.upper()}": each for name, each in self._connections.items()}
         settings = {f"AIRFLOW__{name}": value for name, value in self._settings().items()}
         return inherited | {"PATH": path, "AIRFLOW_HOME": str(self._home)} | connections | settings
 
@@ -202,17 +200,21 @@ class Airflow:
         return [f"the {name.replace('_', ' ')}" for name in awaited if states.get(name) != "healthy"]
 
 
-def as_connection(conninfo: str) -> str:
-    """Return a conninfo in the JSON form that Airflow reads from ``AIRFLOW_CONN_*``."""
+def as_connection(conninfo: str, *, conn_type: str = "postgres", extra: Mapping[str, str] | None = None) -> str:
+    """Return a conninfo in the JSON form that Airflow reads from ``AIRFLOW_CONN_*``.
+
+    :param extra: further fields of this type of connection.
+    """
     parts = conninfo_to_dict(conninfo)
     return json.dumps(
         {
-            "conn_type": "postgres",
+            "conn_type": conn_type,
             "host": parts.get("host"),
             "port": int(parts.get("port") or 5432),
             "login": parts.get("user"),
             "password": parts.get("password"),
             "schema": parts.get("dbname"),
+            "extra": dict(extra or {}),
         }
     )
 

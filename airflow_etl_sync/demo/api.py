@@ -86,6 +86,12 @@ class AirflowApi:
             time.sleep(POLL_SECONDS)
         raise RunFailedError(dag_id, run_id, f"is still {state} after {RUN_SECONDS:.0f} s")
 
+    def returned(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+        """Return what a task returned that returns named values."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
+        value: dict[str, Any] = self._read(path)["value"]
+        return value
+
     def _task_states(self, dag_id: str, run_id: str) -> str:
         instances = self._read(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
         started = [instance for instance in instances if instance["state"] not in (None, "success")]

@@ -48,6 +48,11 @@ class Comparison:
         """Whether every row is there on both sides, and the same."""
         return self.difference_count == 0
 
+    def complaints(self) -> list[str]:
+        """Name the first differences, and how many more there are."""
+        untold = self.difference_count - len(self.differences)
+        return [*map(str, self.differences), *([f"and {untold:,} more rows differ"] if untold else [])]
+
 
 def compare(
     source: str, destination: str, *, source_query: str, destination_table: tuple[str, str], key: str, leave_out: str

@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from airflow_etl_sync.demo.shop import Changes
+    from airflow_etl_sync.demo.changes import Changes
 
 READ_RUNS = """
 SELECT

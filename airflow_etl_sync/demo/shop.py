@@ -10,124 +10,14 @@ from typing import TYPE_CHECKING, Literal
 
 import psycopg
 
+from airflow_etl_sync.demo import shop_sql
+from airflow_etl_sync.demo.changes import Changes, TradingDay
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-SCHEMA = """
-CREATE TABLE public.users (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    email text NOT NULL UNIQUE,
-    name text NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    updated_at timestamptz NOT NULL DEFAULT now()
-);
-CREATE TABLE public.orders (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    user_id bigint NOT NULL REFERENCES public.users,
-    status text NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    updated_at timestamptz NOT NULL DEFAULT now()
-);
-CREATE TABLE public.items (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    order_id bigint NOT NULL REFERENCES public.orders ON DELETE CASCADE,
-    sku text NOT NULL,
-    quantity int NOT NULL,
-    unit_price numeric(12, 2) NOT NULL
-);
-CREATE INDEX users_updated_at ON public.users (updated_at);
-CREATE INDEX orders_updated_at ON public.orders (updated_at);
-CREATE INDEX orders_user_id ON public.orders (user_id);
-CREATE INDEX items_order_id ON public.items (order_id);
-"""
-
-# A row is stamped with the start of its transaction, as in most schemas: it is seen only at the commit.
-TRIGGERS = """
-CREATE FUNCTION public.set_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    NEW.updated_at := now();
-    RETURN NEW;
-END $$;
-CREATE FUNCTION public.touch_order() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    UPDATE public.orders SET updated_at = now() WHERE id IN (OLD.order_id, NEW.order_id);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER users_set_updated_at BEFORE UPDATE ON public.users
-    FOR EACH ROW EXECUTE FUNCTION public.set_updated_at();
-CREATE TRIGGER orders_set_updated_at BEFORE UPDATE ON public.orders
-    FOR EACH ROW EXECUTE FUNCTION public.set_updated_at();
-CREATE TRIGGER items_touch_order AFTER INSERT OR UPDATE OR DELETE ON public.items
-    FOR EACH ROW EXECUTE FUNCTION public.touch_order();
-"""
-
-FILL_USERS = """
-INSERT INTO public.users (email, name, created_at, updated_at)
-SELECT
-    format('user%%s@example.org', number),
-    format('User %%s', number),
-    now() - interval '120 days',
-    now() - interval '100 days'
-FROM generate_series(1, %(users)s) AS number
-"""
-
-FILL_ORDERS = """
-INSERT INTO public.orders (user_id, status, created_at, updated_at)
-SELECT
-    1 + number %% %(users)s,
-    (ARRAY['new', 'paid', 'shipped', 'delivered'])[1 + number %% 4],
-    now() - interval '91 days' + interval '90 days' * number / %(orders)s,
-    now() - interval '90 days' + interval '89 days' * number / %(orders)s
-FROM generate_series(1, %(orders)s) AS number
-"""
-
-FILL_ITEMS = """
-INSERT INTO public.items (order_id, sku, quantity, unit_price)
-SELECT
-    orders.id,
-    format('SKU-%%s', 1 + (orders.id * 7 + place) %% 1000),
-    1 + (orders.id + place) %% 5,
-    ((orders.id * 37 + place * 101) %% 20000)::numeric / 100 + 0.01
-FROM public.orders
-CROSS JOIN LATERAL generate_series(1, 1 + orders.id %% 3) AS place
-"""
-
-INSERT_ORDERS = """
-WITH added AS (
-    INSERT INTO public.orders (user_id, status)
-    SELECT users.id, 'new' FROM public.users ORDER BY users.id LIMIT %(orders)s
-    RETURNING id
-), filled AS (
-    INSERT INTO public.items (order_id, sku, quantity, unit_price)
-    SELECT added.id, 'SKU-NEW', 2, 9.99 FROM added
-)
-SELECT id FROM added
-"""
-
-UPDATE_STATUS = """
-UPDATE public.orders
-SET status = CASE status WHEN 'new' THEN 'paid' WHEN 'paid' THEN 'shipped' WHEN 'shipped' THEN 'delivered'
-    ELSE 'returned' END
-WHERE id = ANY (%(ids)s)
-"""
-
-UPDATE_QUANTITY = "UPDATE public.items SET quantity = quantity + 1 WHERE order_id = ANY (%(ids)s)"
-
-ORDER_IDS = """
-SELECT id FROM public.orders ORDER BY id OFFSET %(offset)s LIMIT %(limit)s
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """The ids of orders that were added or changed: what a sync must move, no more and no less."""
-
-    inserted: frozenset[int] = frozenset()
-    updated: frozenset[int] = frozenset()
-
-    def __add__(self, other: Changes) -> Changes:
-        inserted = self.inserted | other.inserted
-        return Changes(inserted, (self.updated | other.updated) - inserted)
+PRODUCTS = 1_000
+CARTS = 500
 
 
 class Shop:
@@ -144,12 +34,12 @@ class Shop:
 
     def create(self, orders: int) -> None:
         """Make the tables and fill them: one user for five orders, one to three items an order."""
-        sizes = {"orders": orders, "users": users_for(orders)}
+        sizes = {"orders": orders, "users": users_for(orders), "products": PRODUCTS, "carts": CARTS}
         with psycopg.connect(self._conninfo) as connection:
-            connection.execute(SCHEMA)
-            for statement in (FILL_USERS, FILL_ORDERS, FILL_ITEMS):
+            connection.execute(shop_sql.SCHEMA)
+            for statement in shop_sql.FILL:
                 connection.execute(statement, sizes)
-            connection.execute(TRIGGERS)
+            connection.execute(shop_sql.TRIGGERS)
         with psycopg.connect(self._conninfo, autocommit=True) as connection:
             connection.execute("ANALYZE")
 
@@ -178,9 +68,20 @@ class Shop:
             finally:
                 connection.rollback()
 
+    def trade(self) -> TradingDay:
+        """Change rows of users, orders, products and carts in every way there is, a transaction for each."""
+        with psycopg.connect(self._conninfo, autocommit=True) as connection:
+            day = TradingDay()
+            for happening in _happenings(connection):
+                with connection.transaction():
+                    day += happening()
+            with connection.transaction(force_rollback=True):
+                _cancel_orders(connection, 0, 1_000)
+        return day
+
     @contextmanager
     def steady_changes(self, interval_seconds: float = 2.0) -> Iterator[None]:
-        """Change an order every now and then, add one at every fifth turn, for as long as the block runs."""
+        """Change an order every now and then, for as long as the block runs; some are added, removed or renumbered."""
         enough = threading.Event()
         worker = threading.Thread(target=self._change_until, args=(enough, interval_seconds), daemon=True)
         worker.start()
@@ -196,9 +97,7 @@ class Shop:
                 if enough.wait(interval_seconds):
                     return
                 with connection.transaction():
-                    _change_orders(connection, turn, 1, "items" if turn % 3 else "status")
-                    if turn % 5 == 0:
-                        _add_orders(connection, 1)
+                    _take_turn(connection, turn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,17 +118,111 @@ def users_for(orders: int) -> int:
     return max(1, orders // 5)
 
 
+def _happenings(connection: psycopg.Connection) -> tuple[Callable[[], TradingDay], ...]:
+    return (
+        lambda: _forget_users(connection, 10, 5),
+        lambda: _of_orders(_cancel_orders(connection, 500, 60)),
+        lambda: _renumber_orders(connection, 600, 10),
+        lambda: _of_orders(_change_orders(connection, 1_000, 250, "status")),
+        lambda: _of_orders(_change_orders(connection, 1_500, 50, "items")),
+        lambda: _rename_users(connection, 100, 30),
+        lambda: _add_users(connection, 20),
+        lambda: _come_and_go(connection, 7),
+        lambda: _change_products(connection, 100, 1),
+        lambda: _empty_carts(connection),
+    )
+
+
+def _take_turn(connection: psycopg.Connection, turn: int) -> None:
+    _change_orders(connection, turn, 1, "items" if turn % 3 else "status")
+    if turn % 5 == 0:
+        _add_orders(connection, 2)
+    elif turn % 5 == 2:
+        _cancel_orders(connection, turn, 1)
+    elif turn % 5 == 4:
+        _renumber_orders(connection, turn, 1)
+
+
 def _add_orders(connection: psycopg.Connection, orders: int) -> Changes:
-    return Changes(inserted=_ids(connection.execute(INSERT_ORDERS, {"orders": orders})))
+    return _add_orders_of(connection, _ids(connection, shop_sql.USER_IDS, first=0, rows=orders))
+
+
+def _add_orders_of(connection: psycopg.Connection, users: frozenset[int]) -> Changes:
+    return Changes(inserted=_ids(connection, shop_sql.INSERT_ORDERS, ids=list(users)))
 
 
 def _change_orders(
     connection: psycopg.Connection, first: int, orders: int, what: Literal["status", "items"]
 ) -> Changes:
-    ids = _ids(connection.execute(ORDER_IDS, {"offset": first, "limit": orders}))
-    connection.execute(UPDATE_STATUS if what == "status" else UPDATE_QUANTITY, {"ids": list(ids)})
+    ids = _ids(connection, shop_sql.ORDER_IDS, first=first, rows=orders)
+    connection.execute(shop_sql.UPDATE_STATUS if what == "status" else shop_sql.UPDATE_QUANTITY, {"ids": list(ids)})
     return Changes(updated=ids)
 
 
-def _ids(rows: Iterable[tuple[int]]) -> frozenset[int]:
+def _cancel_orders(connection: psycopg.Connection, first: int, orders: int) -> Changes:
+    ids = _ids(connection, shop_sql.ORDER_IDS, first=first, rows=orders)
+    connection.execute(shop_sql.DELETE_ORDERS, {"ids": list(ids)})
+    return Changes(deleted=ids)
+
+
+def _renumber_orders(connection: psycopg.Connection, first: int, orders: int) -> TradingDay:
+    old = _ids(connection, shop_sql.ORDER_IDS, first=first, rows=orders)
+    new = _ids(connection, shop_sql.RENUMBER_ORDERS, ids=list(old))
+    return TradingDay({"orders": Changes(inserted=new, deleted=old)}, renumbered=len(new))
+
+
+def _forget_users(connection: psycopg.Connection, first: int, users: int) -> TradingDay:
+    """Remove users with all that is theirs."""
+    ids = _ids(connection, shop_sql.USER_IDS, first=first, rows=users)
+    carts = _ids(connection, shop_sql.CART_IDS, ids=list(ids))
+    orders = _ids(connection, shop_sql.DELETE_ORDERS_OF, ids=list(ids))
+    connection.execute(shop_sql.DELETE_USERS, {"ids": list(ids)})
+    gone = {"users": ids, "orders": orders, "carts": carts}
+    return TradingDay({table: Changes(deleted=keys) for table, keys in gone.items()})
+
+
+def _rename_users(connection: psycopg.Connection, first: int, users: int) -> TradingDay:
+    ids = _ids(connection, shop_sql.USER_IDS, first=first, rows=users)
+    connection.execute(shop_sql.UPDATE_NAMES, {"ids": list(ids)})
+    return TradingDay({"users": Changes(updated=ids)})
+
+
+def _add_users(connection: psycopg.Connection, users: int) -> TradingDay:
+    """Add users with their first order."""
+    ids = _ids(connection, shop_sql.INSERT_USERS, users=users)
+    return TradingDay({"users": Changes(inserted=ids), "orders": _add_orders_of(connection, ids)})
+
+
+def _come_and_go(connection: psycopg.Connection, orders: int) -> TradingDay:
+    """Add orders, and remove some of them again."""
+    added = _add_orders(connection, orders)
+    gone = frozenset(sorted(added.inserted)[::3])
+    connection.execute(shop_sql.DELETE_ORDERS, {"ids": list(gone)})
+    return _of_orders(added + Changes(deleted=gone))
+
+
+def _change_products(connection: psycopg.Connection, repriced: int, renumbered: int) -> TradingDay:
+    """Change prices, and also a number; the long descriptions stay."""
+    ids = _ids(connection, shop_sql.PRODUCT_IDS, first=0, rows=repriced)
+    connection.execute(shop_sql.UPDATE_PRICES, {"ids": list(ids)})
+    old = frozenset(sorted(ids)[:renumbered])
+    new = _ids(connection, shop_sql.RENUMBER_PRODUCTS, ids=list(old))
+    changes = Changes(updated=ids) + Changes(inserted=new, deleted=old)
+    return TradingDay({"products": changes}, renumbered=len(new), lean=len(ids))
+
+
+def _empty_carts(connection: psycopg.Connection) -> TradingDay:
+    """Empty all carts by TRUNCATE and fill a few anew."""
+    emptied = _ids(connection, shop_sql.ALL_CART_IDS)
+    connection.execute(shop_sql.EMPTY_CARTS)
+    filled = _ids(connection, shop_sql.FILL_CARTS, products=PRODUCTS, carts=15)
+    return TradingDay({"carts": Changes(inserted=filled, emptied=emptied)})
+
+
+def _of_orders(changes: Changes) -> TradingDay:
+    return TradingDay({"orders": changes})
+
+
+def _ids(connection: psycopg.Connection, statement: str, **values: int | list[int]) -> frozenset[int]:
+    rows: Iterable[tuple[int]] = connection.execute(statement, values)
     return frozenset(row[0] for row in rows)

@@ -30,6 +30,7 @@ ORDERS = 300
 class Run:
     """What came of one run of a DAG."""
 
+    run_id: str
     state: str
     tasks: tuple[dict[str, Any], ...]
     errors: tuple[str, ...]
@@ -69,7 +70,9 @@ class Airflow:
         request = {"dag_id": dag_id, "conf": conf, "environment": self.connections}
         answer = self._ask(json.dumps(request))
         errors = tuple(self.errors.read_text().splitlines())
-        return Run(answer["state"], tuple(answer["tasks"]), errors, self.log.read_text(errors="replace"))
+        return Run(
+            answer["run_id"], answer["state"], tuple(answer["tasks"]), errors, self.log.read_text(errors="replace")
+        )
 
     def _ask(self, request: str) -> dict[str, Any]:
         stdin, stdout = _pipe(self.process.stdin), _pipe(self.process.stdout)

@@ -42,6 +42,7 @@ def _run(request: dict[str, Any]) -> dict[str, Any]:
     run = _load_dags()[request["dag_id"]].test(run_conf=request["conf"])
     tasks = sorted(run.get_task_instances(), key=lambda task: (task.task_id, task.map_index))
     return {
+        "run_id": run.run_id,
         "state": str(run.state),
         "tasks": [
             {
