@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow_etl_sync.cdc.appender import Appender
+from airflow_etl_sync.cdc.appending import Record
 from airflow_etl_sync.cdc.apply_sql import LET_IT_WAIT
 from airflow_etl_sync.cdc.fold import Fold, TableFold
+from airflow_etl_sync.cdc.landing import Landing
 from airflow_etl_sync.cdc.piece import TablePiece
 from airflow_etl_sync.cdc.reselect import SourceRows
 from airflow_etl_sync.cdc.tables import CdcCounts, CdcTable, SourceTable
@@ -16,9 +19,9 @@ from airflow_etl_sync.core.changes import Relation
 from airflow_etl_sync.core.columns import ColumnTypes
 from airflow_etl_sync.core.model import Counts
 from airflow_etl_sync.errors import DestinationError, explaining
-from airflow_etl_sync.state import failed_records, schema_changes
+from airflow_etl_sync.state import failed_records
 from airflow_etl_sync.state.runs import Run
-from airflow_etl_sync.systems.base import MergeKeys, Tolerance
+from airflow_etl_sync.systems.base import Merged, MergeKeys, Tolerance
 from airflow_etl_sync.systems.postgres.access import PostgresAccess, driver_of
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 from airflow_etl_sync.systems.postgres.keys import pin_settings
@@ -41,13 +44,15 @@ class Applier:
 
     Within a fold, targets are emptied first; then everything is staged, and what the log leaves out is found while
     the rows still are as they were. Rows that nothing references are deleted before others take their place, rows
-    are merged parents first, and rows that may be referenced are deleted last, children first.
+    are merged parents first, and rows that may be referenced are deleted last, children first. Histories are appended
+    to before all that.
 
     :param destination: where the targets and the state tables are
     :param tables: what is captured; changes of other tables must not be in the folds
     :param types: tells the columns' types
     :param source: gives rows that are not whole in the log
     :param run: the run that this belongs to, from which the staging tables have their names
+    :param records: from where on each history holds every change, by the table's name in the log
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Applier:
         types: TypesOfRelations,
         source: SourceRows,
         run: Run,
+        records: Mapping[str, Record] | None = None,
     ) -> None:
         self._destinations = {table.name: PostgresDestination(destination, table.terms.target) for table in tables}
         self._terms = {table.name: table.terms for table in tables}
@@ -65,7 +71,11 @@ class Applier:
         self._source = source
         self._run = run
         self._numbers = count()
-        self._loaded: dict[str, Counts] = {}
+        self._landing = Landing(run)
+        histories = [table for table in tables if table.terms.is_history]
+        self._appender = Appender(
+            destination, histories, records or {}, self._relation_types, self._new_name, self._landing
+        )
 
     def apply(self, connection: Connection, fold: Fold, *, reselect: Collection[str] = ()) -> CdcCounts:
         """Apply a fold; nothing is changed unless the transaction commits.
@@ -78,6 +88,7 @@ class Applier:
         with explaining(DestinationError, "apply changes"):
             driver.execute(LET_IT_WAIT)
             pin_settings(driver)
+            appended = self._appender.append(connection, fold.histories.values())
             emptied, truncated = self._empty(driver, fold)
             pieces = self._pieces(driver, fold, reselect)
             for piece in pieces:
@@ -85,7 +96,7 @@ class Applier:
             deleted = sum(piece.delete(driver) for piece in pieces if not piece.target.is_referenced)
             for piece in pieces:
                 piece.make_way(driver)
-            merged = sum((self._merge(connection, piece) for piece in pieces), Counts())
+            merged = sum((self._merge(connection, piece) for piece in pieces), appended)
             deleted += sum(piece.delete(driver) for piece in pieces[::-1] if piece.target.is_referenced)
             self._settle_deleted(connection, fold)
         return CdcCounts(
@@ -117,9 +128,12 @@ class Applier:
             destination=self._destinations[name],
             types=self._relation_types(folded.relation),
             source=self._source,
-            new_name=lambda: f"stage_{self._run.extraction_id}_{next(self._numbers)}",
+            new_name=self._new_name,
             has_moved=name not in reselect,
         )
+
+    def _new_name(self) -> str:
+        return f"stage_{self._run.extraction_id}_{next(self._numbers)}"
 
     def _look_at(self, driver: psycopg.Connection[Any], tables: Sequence[CdcTable]) -> list[TargetState]:
         targets = look_at(driver, tables) if tables else []
@@ -136,17 +150,13 @@ class Applier:
         return rows + Counts(inserted=-anew, updated=anew, skipped=piece.left)
 
     def _merge_chunk(self, connection: Connection, piece: TablePiece, place: int) -> Counts:
-        chunk, target, terms = piece.chunks[place], piece.destination.target, piece.target.terms
-        loaded = self._loaded.get(target, Counts())
-        watched = tuple(failed_records.open_keys(connection, self._run.sync_key, target))
-        tolerance = Tolerance(terms.rules.allowed_errors(loaded, chunk.rows), watched)
-        keys = MergeKeys(terms.key, "")
-        merged = piece.destination.merge(connection, chunk.staged, chunk.rows, keys, terms.rules, tolerance)
-        failed_records.record(connection, self._run, target, terms.rules, merged.failed)
-        failed_records.settle(connection, self._run, target, merged.settled)
-        schema_changes.record(connection, self._run.extraction_id, merged.changes)
-        self._loaded[target] = loaded + merged.counts
-        return merged.counts
+        chunk, rules = piece.chunks[place], piece.target.terms.rules
+        keys = MergeKeys(piece.target.terms.key, "")
+
+        def merge(tolerance: Tolerance) -> Merged:
+            return piece.destination.merge(connection, chunk.staged, chunk.rows, keys, rules, tolerance)
+
+        return self._landing.land(connection, piece.destination.target, rules, chunk.rows, merge)
 
     def _settle_deleted(self, connection: Connection, fold: Fold) -> None:
         """Close the failed records of rows that are deleted: nobody needs to load them any more."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
+from airflow_etl_sync.cdc.history import Histories, TableHistory
+from airflow_etl_sync.cdc.keyed import Key, KeyedTable, filled, key_places
 from airflow_etl_sync.core.changes import (
     UNCHANGED,
     Change,
@@ -16,9 +17,6 @@ from airflow_etl_sync.core.changes import (
     Update,
     Values,
 )
-from airflow_etl_sync.errors import ConfigurationError, SchemaError
-
-Key = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +41,15 @@ class Upsert:
 
 
 @dataclass(slots=True)
-class TableFold:
+class TableFold(KeyedTable):
     """The changes of one table. Deletes are to be applied before upserts.
 
-    :param key_places: where in a row its key stands
     :param is_truncated: whether the table was emptied before what follows
     :param upserts: rows as they have to be, by key
     :param deletes: keys whose row must go, if there is one
     :param changes: how many were folded
     """
 
-    relation: Relation
-    key_places: tuple[int, ...]
     is_truncated: bool = False
     upserts: dict[Key, Upsert] = field(default_factory=dict)
     deletes: dict[Key, None] = field(default_factory=dict)
@@ -62,7 +57,7 @@ class TableFold:
     _is_key_told: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._is_key_told = all(self.relation.columns[place].is_key for place in self.key_places)
+        self._is_key_told = self.is_key_told
 
     def add(self, change: Insert | Update | Delete) -> None:
         """Fold one change in.
@@ -71,10 +66,10 @@ class TableFold:
         """
         self.changes += 1
         if isinstance(change, Insert):
-            self._put(self._key(change.new), Upsert(change.new, is_new=UNCHANGED in change.new))
+            self._put(self.key_of(change.new), Upsert(change.new, is_new=UNCHANGED in change.new))
         elif isinstance(change, Delete):
-            self._refuse_nothing()
-            self._remove(self._key(change.old))
+            self.refuse_nothing()
+            self._remove(self.key_of(change.old))
         else:
             self._update(change)
 
@@ -86,18 +81,18 @@ class TableFold:
         self.deletes.clear()
 
     def _update(self, change: Update) -> None:
-        self._refuse_nothing()
+        self.refuse_nothing()
         values, old = change.new, change.old
         if old is None:
             if not self._is_key_told:  # the key may have changed without a word of the former one
-                raise self._keyless()
-            key = before = self._key(values)
+                raise self.keyless()
+            key = before = self.key_of(values)
         else:
-            values = _filled(values, old)
-            key, before = self._key(values), self._key(old)
+            values = filled(values, old)
+            key, before = self.key_of(values), self.key_of(old)
         former = self.upserts.get(before)
         if former is not None:
-            values = _filled(values, former.values)
+            values = filled(values, former.values)
         if before != key:
             self._remove(before)
         self._put(key, Upsert(values) if UNCHANGED not in values else _still_partial(values, former, before, key))
@@ -109,37 +104,6 @@ class TableFold:
     def _remove(self, key: Key) -> None:
         self.upserts.pop(key, None)
         self.deletes[key] = None
-
-    def _key(self, values: Values) -> Key:
-        key = tuple([values[place] for place in self.key_places])
-        if None in key or UNCHANGED in key:
-            raise self._keyless()
-        return cast("Key", key)
-
-    def _refuse_nothing(self) -> None:
-        if self.relation.identity == "n":
-            raise ConfigurationError(
-                f"The table {self.relation} has replica identity NOTHING, so nobody can tell which row was changed: "
-                f"ALTER TABLE {self.relation} REPLICA IDENTITY DEFAULT, then copy the table afresh."
-            )
-
-    def _keyless(self) -> SchemaError:
-        names = ", ".join(self.relation.columns[place].name for place in self.key_places)
-        return SchemaError(
-            f"A change of {self.relation} does not tell its row's key ({names}): choose key columns that are NOT NULL "
-            "and part of the table's replica identity, which is the primary key, unless you set another one, or FULL."
-        )
-
-
-def _filled(values: Values, known: Values) -> Values:
-    """The values, those that the log leaves out taken from what is known of the row.
-
-    No value out of line is NULL: a NULL there stands for a column that was not sent. Of partitions that have
-    another replica identity than their table, even a row marked as whole has such.
-    """
-    if UNCHANGED not in values:
-        return values
-    return tuple([old if new is UNCHANGED and old is not None else new for new, old in zip(values, known, strict=True)])
 
 
 def _still_partial(values: Values, former: Upsert | None, before: Key, key: Key) -> Upsert:
@@ -154,13 +118,22 @@ class Fold:
     """The changes of several tables; small enough to be held, since its maker ends it in time.
 
     :param keys: the key's columns of each table, by ``schema.name``; of others the columns of the replica identity
+    :param histories: the tables whose changes are kept one by one
     """
 
-    def __init__(self, keys: Mapping[str, Sequence[str]] | None = None) -> None:
+    def __init__(self, keys: Mapping[str, Sequence[str]] | None = None, histories: Histories | None = None) -> None:
         self._keys = keys or {}
+        self._kept = histories
         self._names: set[str] = set()
         self.tables: dict[int, TableFold] = {}
+        self.histories: dict[int, TableHistory] = {}
         self.changes = 0
+
+    @property
+    def truncated(self) -> set[str]:
+        """The names of the tables that were emptied."""
+        told: list[TableFold | TableHistory] = [*self.tables.values(), *self.histories.values()]
+        return {str(each.relation) for each in told if each.is_truncated}
 
     def fits(self, change: Change) -> bool:
         """Whether its table is, name and columns, the one that was folded so far; else apply this fold first."""
@@ -181,27 +154,20 @@ class Fold:
             self._table(change.relation).add(change)
 
     def _fits(self, relation: Relation) -> bool:
-        found = self.tables.get(relation.id)
+        found = self.tables.get(relation.id) or self.histories.get(relation.id)
         if found is None:
             return str(relation) not in self._names
         return found.relation is relation or found.relation == relation
 
-    def _table(self, relation: Relation) -> TableFold:
-        found = self.tables.get(relation.id)
-        if found is None:
-            found = self.tables[relation.id] = TableFold(relation, self._places(relation))
-            self._names.add(str(relation))
-        return found
+    def _table(self, relation: Relation) -> TableFold | TableHistory:
+        return self.tables.get(relation.id) or self.histories.get(relation.id) or self._begin(relation)
 
-    def _places(self, relation: Relation) -> tuple[int, ...]:
-        names = [column.name for column in relation.columns]
-        key = self._keys.get(str(relation)) or [column.name for column in relation.columns if column.is_key]
-        missing = [name for name in key if name not in names]
-        if missing:
-            raise SchemaError(
-                f"The changes of {relation} come without {', '.join(missing)}, of its key: "
-                "publish these columns, or choose another key."
-            )
-        if not key:
-            raise SchemaError(f"The table {relation} has no key: give it a primary key, or name key columns.")
-        return tuple(names.index(name) for name in key)
+    def _begin(self, relation: Relation) -> TableFold | TableHistory:
+        self._names.add(str(relation))
+        places = key_places(relation, self._keys.get(str(relation)))
+        history = self._kept.table(relation, places) if self._kept else None
+        if history is not None:
+            self.histories[relation.id] = history
+            return history
+        folded = self.tables[relation.id] = TableFold(relation, places)
+        return folded

@@ -8,7 +8,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.cdc import apply_sql
-from airflow_etl_sync.cdc.fold import Key, TableFold, Upsert
+from airflow_etl_sync.cdc.fold import TableFold, Upsert
+from airflow_etl_sync.cdc.keyed import Key
 from airflow_etl_sync.cdc.reselect import SourceRows
 from airflow_etl_sync.cdc.targets import TargetState
 from airflow_etl_sync.core.changes import UNCHANGED, Value

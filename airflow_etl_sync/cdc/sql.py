@@ -53,10 +53,15 @@ def _number(position: Composable) -> Composed:
 
 READ_FLUSHED = SQL("SELECT {}").format(_number(_NOW))
 
-READ_WRITTEN = SQL("SELECT {}").format(
-    _number(SQL("CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END"))
+_WRITTEN = _number(
+    SQL("CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END")
 )
+READ_WRITTEN = SQL("SELECT {}").format(_WRITTEN)
 """Behind everything that can be seen: an asynchronous commit is seen before it is flushed."""
+
+READ_WRITTEN_AT = SQL("SELECT {}, {}").format(
+    _WRITTEN, SQL("to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00')")
+)
 
 READ_SERVER = SQL("""
 SELECT

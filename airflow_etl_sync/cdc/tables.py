@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import get_args
 
+from airflow_etl_sync.core.history import HISTORY_KEY, ApplyMode
 from airflow_etl_sync.core.keys import DeleteMode
 from airflow_etl_sync.core.model import Counts, LoadRules, TableName, refuse_unknown
 from airflow_etl_sync.errors import ConfigurationError
@@ -20,6 +21,8 @@ class CdcTable:
     :param rules: how rows land there
     :param primary_key: the columns that name a row; empty takes those of the rules, else the source table's own key
     :param delete: ``hard`` deletes rows that are deleted at the source, ``soft`` sets their ``_sync_deleted``
+    :param apply: ``upsert`` keeps the target equal to the source, ``history`` appends every change to it as a row
+    :raises ConfigurationError: where these do not go together
     """
 
     source: TableName
@@ -27,9 +30,13 @@ class CdcTable:
     rules: LoadRules
     primary_key: tuple[str, ...] = ()
     delete: DeleteMode = "hard"
+    apply: ApplyMode = "upsert"
 
     def __post_init__(self) -> None:
         refuse_unknown("delete", self.delete, get_args(DeleteMode))
+        refuse_unknown("apply", self.apply, get_args(ApplyMode))
+        if self.is_history:
+            self._refuse_overwriting()
         if self.rules.conflict == "latest_wins" and not self.rules.conflict_field:
             raise ConfigurationError(
                 "latest_wins needs conflict_field: changes come in the order of their commits and have no cursor."
@@ -38,6 +45,27 @@ class CdcTable:
     @property
     def key(self) -> tuple[str, ...]:
         return self.primary_key or self.rules.primary_key
+
+    @property
+    def is_history(self) -> bool:
+        """Whether every change is appended as a row."""
+        return self.apply == "history"
+
+    @property
+    def landing_rules(self) -> LoadRules:
+        """How rows land in the target; a row of a history is named by its place in the log, and never changes."""
+        return replace(self.rules, primary_key=HISTORY_KEY, conflict="dest_wins") if self.is_history else self.rules
+
+    def _refuse_overwriting(self) -> None:
+        if self.delete != "hard":
+            raise ConfigurationError(
+                "apply='history' appends deletes as rows and never deletes or flags any: leave out delete."
+            )
+        if self.rules.conflict != "source_wins" or self.rules.conflict_field:
+            raise ConfigurationError(
+                "apply='history' appends every change and overwrites none, so there are no conflicts: leave out "
+                "conflict and conflict_field."
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,12 @@ def read_written(connection: psycopg.Connection[Any]) -> Lsn:
     return _number(connection, sql.READ_WRITTEN)
 
 
+def read_written_at(connection: psycopg.Connection[Any]) -> tuple[Lsn, str]:
+    """How far the log is written, and the server's time of then as text in UTC."""
+    row: Any = connection.execute(sql.READ_WRITTEN_AT).fetchone()
+    return int(row[0]), str(row[1])
+
+
 def _number(connection: psycopg.Connection[Any], query: SQL | Composed) -> int:
     row: Any = connection.execute(query).fetchone()
     return int(row[0])

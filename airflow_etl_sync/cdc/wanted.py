@@ -18,6 +18,9 @@ class Wanted:
     def __init__(self, tables: Sequence[SourceTable]) -> None:
         self.keys: Mapping[str, tuple[str, ...]] = {table.name: table.terms.key for table in tables}
         self.sources: Mapping[str, str] = {table.name: str(table.terms.source) for table in tables}
+        self.histories: Mapping[str, bool] = {
+            table.name: bool(table.partitions) for table in tables if table.terms.is_history
+        }
         self._partitions = {name: table.name for table in tables for name in table.partitions}
         self._known: dict[int, tuple[Relation, bool]] = {}
         targets = [table.terms.target for table in tables]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.cdc.apply import Applier
 from airflow_etl_sync.cdc.fold import Fold
+from airflow_etl_sync.cdc.history import Histories
 from airflow_etl_sync.cdc.pgoutput import Decoder, transactions
 from airflow_etl_sync.cdc.reselect import SourceRows, look_up
 from airflow_etl_sync.cdc.slot import ReplicationSlot, SlotHealth
 from airflow_etl_sync.cdc.tables import CdcCounts, CdcTable, SourceTable
 from airflow_etl_sync.cdc.wanted import Wanted
 from airflow_etl_sync.core.changes import Begin, Change, Commit, Lsn, Relation, Truncate, lsn_text
-from airflow_etl_sync.core.model import RunIdentity, Window
+from airflow_etl_sync.core.model import RunIdentity
 from airflow_etl_sync.errors import DestinationError, StateError, explaining
+from airflow_etl_sync.journey import cdc_opening
+from airflow_etl_sync.journey.cdc_opening import FirstCopy
 from airflow_etl_sync.state import cdc_pipelines, runs, tables
 from airflow_etl_sync.state.cdc_pipelines import Pipeline
 from airflow_etl_sync.state.runs import Run
@@ -30,9 +33,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 log = logging.getLogger(__name__)
-
-FirstCopy = Callable[[Sequence[SourceTable]], None]
-"""Copies tables that are not ready, as :mod:`airflow_etl_sync.state.cdc_pipelines` tells, and marks them ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,18 +105,18 @@ def capture(
     :raises EtlSyncError: see :mod:`airflow_etl_sync.errors`; batches that were committed stay
     """
     began = time.monotonic()
-    _preflight(slot, tables_)
+    cdc_opening.preflight(slot, tables_)
     found = look_up(source, tables_)
     engine = destination.engine()
     tables.ensure(engine)
-    run = _begin(engine, slot, sync_key, found, identity, resync=resync)
-    _copy(engine, sync_key, found, first_copy)
+    run = cdc_opening.begin(destination, slot, sync_key, found, identity, resync=resync)
+    cdc_opening.copy(engine, sync_key, found, first_copy)
     rows = SourceRows(source)
     started_at = datetime.now(timezone.utc)
     capturing = _Capturing(
         slot=slot,
         engine=engine,
-        applier=Applier(destination, found, slot, rows, run),
+        applier=Applier(destination, found, slot, rows, run, cdc_opening.read_records(engine, sync_key, found)),
         rows=rows,
         run=run,
         wanted=Wanted(found),
@@ -140,68 +140,6 @@ def capture(
         warnings=tuple(warnings),
         seconds=seconds,
     )
-
-
-def _preflight(slot: ReplicationSlot, tables_: Sequence[CdcTable]) -> None:
-    """Refuse what would lose changes, before anything is read; the rest is worth a warning."""
-    findings = slot.preflight([table.source for table in tables_])
-    for finding in findings:
-        if finding.is_error:
-            raise finding.as_error()
-        log.warning("%s", finding)
-
-
-def _begin(
-    engine: Engine,
-    slot: ReplicationSlot,
-    sync_key: str,
-    found: Sequence[SourceTable],
-    identity: RunIdentity,
-    *,
-    resync: bool,
-) -> Run:
-    """Record the run, and the pipeline if it is new; what killed runs have staged may then be swept."""
-    confirmed = slot.confirmed()
-    pairs = [(str(table.terms.source), str(table.terms.target)) for table in found]
-    with explaining(DestinationError, "write the state tables"), engine.begin() as connection:
-        if resync:
-            cdc_pipelines.get(connection, sync_key, lock=True)
-            cdc_pipelines.forget(connection, sync_key)
-        publication = ",".join(slot.publications)
-        pipeline = cdc_pipelines.get_or_create(connection, sync_key, slot.slot, publication, confirmed)
-        _refuse_gap(pipeline, confirmed)
-        cdc_pipelines.register(connection, sync_key, pairs)
-        runs.abandon_captures(connection, sync_key)
-        return runs.start(
-            connection,
-            identity,
-            sync_key=sync_key,
-            kind="cdc",
-            window=Window(protection=f"replication slot {slot.slot}, from {lsn_text(pipeline.applied)}"),
-        )
-
-
-def _refuse_gap(pipeline: Pipeline, confirmed: Lsn) -> None:
-    """The slot may be behind what is applied, never ahead of it."""
-    if confirmed > pipeline.applied:
-        raise StateError(
-            f"The replication slot {pipeline.slot!r} stands at {lsn_text(confirmed)}, and the changes of "
-            f"{pipeline.sync_key!r} are applied up to {lsn_text(pipeline.applied)} only: it was made anew, or "
-            "something else has read it, and what lies between is lost. Run once with resync, which copies the "
-            "tables afresh, and then reconcile them to remove what was deleted meanwhile."
-        )
-
-
-def _copy(engine: Engine, sync_key: str, found: Sequence[SourceTable], first_copy: FirstCopy | None) -> None:
-    """Have the tables copied that are not; their changes have been kept since the slot was made."""
-    with explaining(DestinationError, "read the state tables"), engine.begin() as connection:
-        ready = {each.source for each in cdc_pipelines.tables_of(connection, sync_key) if each.status == "ready"}
-        missing = [table for table in found if str(table.terms.source) not in ready]
-        if first_copy is None:
-            for table in missing:
-                cdc_pipelines.mark_ready(connection, sync_key, str(table.terms.source), None)
-    if missing and first_copy is not None:
-        first_copy(missing)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -290,11 +228,13 @@ class _Batch:
     messages: int = 0
     counts: CdcCounts = field(default_factory=CdcCounts)
     _bytes: int = 0
+    _histories: Histories = field(init=False)
     _fold: Fold = field(init=False)
     _fitting: dict[int, Relation] = field(default_factory=dict)
     _applied: Future[CdcCounts] | None = None
 
     def __post_init__(self) -> None:
+        self._histories = Histories(self.capturing.wanted.histories)
         self._fold = self._new_fold()
 
     def take(self, messages: Iterable[tuple[Lsn, bytes]], committed: Lsn) -> None:
@@ -303,7 +243,7 @@ class _Batch:
         A transaction's commit lies before where another's ends if and only if it ends there or before, so whether
         it is applied already is known before its changes come.
         """
-        is_new, wanted = False, self.capturing.wanted
+        is_new, wanted, moment = False, self.capturing.wanted, self._histories.moment
         for item in transactions(self._counted(messages), Decoder()):
             if isinstance(item, Begin):
                 is_new = item.final_lsn >= committed
@@ -314,12 +254,15 @@ class _Batch:
             elif isinstance(item, Commit):
                 self.committed = item.end_lsn
                 self.counts += CdcCounts(transactions=1)
-            elif (change := wanted.of(item)) is not None:
-                self._add(change)
+            else:
+                moment.sequence += 1
+                if (change := wanted.of(item)) is not None:
+                    self._add(change)
         self._apply()
         self._wait()
 
     def _begin(self, begin: Begin) -> None:
+        self._histories.moment.begin(begin)
         self.capturing.rows.met(begin.xid)
         if self.capturing.oldest is None:
             self.capturing.oldest = begin.committed_at
@@ -347,7 +290,7 @@ class _Batch:
         if not fold.changes:
             return
         self._wait()
-        self.capturing.truncated |= {str(each.relation) for each in fold.tables.values() if each.is_truncated}
+        self.capturing.truncated |= fold.truncated
         apply = self.capturing.applier.apply
         self._applied = self.applying.submit(apply, self.connection, fold, reselect=self.being_copied)
 
@@ -359,7 +302,7 @@ class _Batch:
             self.being_copied |= self.capturing.rows.asked.keys()
 
     def _new_fold(self) -> Fold:
-        return Fold(dict(self.capturing.wanted.keys))
+        return Fold(self.capturing.wanted.keys, self._histories)
 
 
 def _watch_partitions(engine: Engine, sync_key: str, found: Sequence[SourceTable], capturing: _Capturing) -> list[str]:

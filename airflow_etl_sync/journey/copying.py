@@ -3,6 +3,10 @@
 A copy is a full sync in key order, each chunk committed with the position behind it, so a retry resumes. Writers go
 on meanwhile: what they do after the slot's position comes again as changes, and a change that is older than the
 copied row is followed by those that made the row what it is. Only at ``copied_until`` do table and log agree.
+
+In a history the copied rows stand behind every change that they are sure to have seen and before every other. What was
+written while the copy went on may be in a copied row and then come as a change, so the last row of each key is right,
+and no change is left out.
 """
 
 from __future__ import annotations
@@ -13,12 +17,15 @@ from contextlib import closing
 
 from sqlalchemy import Engine
 
+from airflow_etl_sync.cdc.history_target import CopyPlace, HistoryCopy, HistoryTarget
 from airflow_etl_sync.cdc.tables import CdcTable
-from airflow_etl_sync.cdc.visibility import read_written, wait_until_visible
+from airflow_etl_sync.cdc.visibility import read_written, read_written_at, wait_until_visible
+from airflow_etl_sync.core.history import just_before
 from airflow_etl_sync.core.model import Counts, RunIdentity, Stream, TableName, WindowRules
 from airflow_etl_sync.errors import DestinationError, SourceError, explaining
 from airflow_etl_sync.journey.sync import sync
-from airflow_etl_sync.state import cdc_pipelines, watermarks
+from airflow_etl_sync.state import cdc_histories, cdc_pipelines, watermarks
+from airflow_etl_sync.systems.base import Destination
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 from airflow_etl_sync.systems.postgres.source import PostgresSource
@@ -50,15 +57,16 @@ def copy_tables(
     for table in tables:
         if status.get(str(table.source)) == "ready":
             continue
+        place = _place(source, state, sync_key, table) if table.is_history else None
         wait_until_visible(source)
         key = copy_key(sync_key, table.source)
         stream = Stream(sync_key=key, cursor_field="xmin", table=table.source)
         report = sync(
             PostgresSource(source, stream),
-            PostgresDestination(destination, table.target),
+            _target(destination, table, place),
             stream=stream,
             window_rules=WindowRules(full_refresh=True),
-            load_rules=table.rules,
+            load_rules=table.landing_rules,
             identity=identity,
             chunk_rows=chunk_rows,
         )
@@ -73,6 +81,21 @@ def copy_tables(
 def copy_key(sync_key: str, table: TableName) -> str:
     """The name under which the copy of a table is recorded as a run."""
     return f"{sync_key} copies {table}"
+
+
+def _place(source: PostgresAccess, state: Engine, sync_key: str, table: CdcTable) -> CopyPlace:
+    """Give the rows of a history's copy their position, before the wait for what stands before it to be visible."""
+    with explaining(SourceError, "ask for the position of the log"), closing(source.connect()) as connection:
+        written, read_at = read_written_at(connection)
+    with explaining(DestinationError, "note where a copy begins"), state.begin() as noting:
+        kept = cdc_histories.begin_copy(noting, sync_key, str(table.source), just_before(written), read_at)
+    return CopyPlace(kept.copied_at or 0, kept.read_at or "")
+
+
+def _target(destination: PostgresAccess, table: CdcTable, place: CopyPlace | None) -> Destination:
+    if place is None:
+        return PostgresDestination(destination, table.target)
+    return HistoryCopy(HistoryTarget(destination, table.target, table.key), place)
 
 
 def _close(state: Engine, sync_key: str, key: str, table: CdcTable, until: int) -> None:

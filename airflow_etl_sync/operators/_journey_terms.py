@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_etl_sync.cdc.tables import CdcTable
+    from airflow_etl_sync.core.history import ApplyMode
     from airflow_etl_sync.core.keys import DeleteMode
     from airflow_etl_sync.core.model import ConflictStrategy, OnCursorNull, SchemaContract
 
@@ -59,6 +60,7 @@ class CdcArguments(LoadArguments, Protocol):
     """What says where captured changes go."""
 
     destination_tables: Any
+    apply: Any
     delete: Any
 
 
@@ -148,8 +150,16 @@ def cdc_tables_of(given: CdcArguments, tables: Sequence[TableName]) -> list[CdcT
     if strange:
         raise ConfigurationError(f"destination_tables names {', '.join(strange)}, which tables does not.")
     rules = load_rules_of(given)
-    delete = cast("DeleteMode", arguments.as_optional_text("delete", given.delete) or "hard")
-    return [CdcTable(source=table, target=targets.get(table, table), rules=rules, delete=delete) for table in tables]
+    apply = cast("ApplyMode", arguments.as_optional_text("apply", given.apply) or "upsert")
+    delete = cast("DeleteMode | None", arguments.as_optional_text("delete", given.delete))
+    if delete and apply == "history":
+        raise ConfigurationError(
+            "apply='history' appends deletes as rows and never deletes or flags any: leave out delete."
+        )
+    return [
+        CdcTable(source=table, target=targets.get(table, table), rules=rules, delete=delete or "hard", apply=apply)
+        for table in tables
+    ]
 
 
 def key_stream_of(given: KeyArguments) -> KeyStream:

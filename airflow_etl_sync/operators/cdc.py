@@ -42,7 +42,10 @@ class CdcSyncOperator(BaseOperator):
     :param slot: the slot's name, by default the connection's
     :param publication: the publication's name, by default the connection's, else the slot's name
     :param primary_key: the columns that name a row, by default each source table's own key
-    :param delete: ``hard`` deletes rows that are deleted at the source, ``soft`` sets their boolean ``_sync_deleted``
+    :param apply: ``upsert`` keeps each target equal to its table, ``history`` appends every change to it as a row of
+        its own, see the README
+    :param delete: ``hard``, the default, deletes rows that are deleted at the source, ``soft`` sets their boolean
+        ``_sync_deleted``; a history has no use for it, nor for ``conflict`` and ``conflict_field``
     :param conflict: who wins where a row is there already, see :class:`IncrementalSyncOperator`
     :param conflict_field: the column that ``latest_wins`` compares
     :param create_table: whether an absent table is created with the source's types and key
@@ -61,9 +64,9 @@ class CdcSyncOperator(BaseOperator):
 
     template_fields = (
         "sync_key", "source_conn_id", "destination_conn_id", "tables", "destination_tables", "slot", "publication",
-        "primary_key", "delete", "conflict", "conflict_field", "create_table", "synced_at_column", "schema_contract",
-        "max_errors", "max_error_percent", "copy_existing", "resync", "batch_changes", "piece_changes",
-        "warn_retained_mb",
+        "primary_key", "apply", "delete", "conflict", "conflict_field", "create_table", "synced_at_column",
+        "schema_contract", "max_errors", "max_error_percent", "copy_existing", "resync", "batch_changes",
+        "piece_changes", "warn_retained_mb",
     )  # fmt: skip
     ui_color = "#d9ead3"
 
@@ -78,7 +81,8 @@ class CdcSyncOperator(BaseOperator):
         slot: str | None = None,
         publication: str | Sequence[str] | None = None,
         primary_key: str | Sequence[str] | None = None,
-        delete: str = "hard",
+        apply: str = "upsert",
+        delete: str | None = None,
         conflict: str = "source_wins",
         conflict_field: str | None = None,
         create_table: bool | str = True,
@@ -102,6 +106,7 @@ class CdcSyncOperator(BaseOperator):
         self.slot = slot
         self.publication = publication
         self.primary_key = primary_key
+        self.apply = apply
         self.delete = delete
         self.conflict = conflict
         self.conflict_field = conflict_field

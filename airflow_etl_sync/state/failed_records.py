@@ -74,6 +74,12 @@ def open_keys(connection: Connection, sync_key: str, target: str) -> list[Key]:
     return [tuple(key) for key in keys if None not in key]
 
 
+def open_values(connection: Connection, sync_key: str, target: str, columns: Sequence[str]) -> set[Key]:
+    """What the records that are still open hold in some columns."""
+    payloads = connection.scalars(select(failed_record.c.payload).where(_is_open(sync_key, target)))
+    return {tuple([payload.get(name) for name in columns]) for payload in payloads}
+
+
 def settle(connection: Connection, run: Run, target: str, keys: Iterable[Key]) -> None:
     """Close the records of keys that a run has loaded: what they hold is there, or is older."""
     by: ClosedBy = "replay" if run.kind == "replay" else "newer row"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,10 +17,11 @@ import psycopg
 
 from airflow_etl_sync.cdc.slot import ReplicationSlot
 from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
+from airflow_etl_sync.core.history import ApplyMode
 from airflow_etl_sync.core.keys import DeleteMode
 from airflow_etl_sync.core.model import LoadRules, RunIdentity, TableName
 from airflow_etl_sync.journey.cdc import CaptureLimits, CdcReport, capture
-from airflow_etl_sync.journey.copying import copy_tables
+from airflow_etl_sync.journey.copying import CHUNK_ROWS, copy_tables
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.scenarios.forked import fork
 
@@ -29,7 +31,11 @@ _runs = count(1)
 
 @dataclass
 class Capture:
-    """Tables of ``source_db`` whose changes go into tables of the same name in ``warehouse_db``."""
+    """Tables of ``source_db`` whose changes go into tables of the same name in ``warehouse_db``.
+
+    :param copies: whether a run copies the rows that are there before the first
+    :param copy_run: under what name; else each process has another
+    """
 
     source_db: str
     warehouse_db: str
@@ -38,6 +44,10 @@ class Capture:
     tables: tuple[str, ...] = ("t",)
     rules: LoadRules = field(default_factory=LoadRules)
     delete: DeleteMode = "hard"
+    apply: ApplyMode = "upsert"
+    copies: bool = False
+    copy_run: str = ""
+    copy_chunk_rows: int = CHUNK_ROWS
     limits: CaptureLimits = field(default_factory=CaptureLimits)
     publication: str = ""
 
@@ -51,7 +61,9 @@ class Capture:
     @property
     def terms(self) -> list[CdcTable]:
         return [
-            CdcTable(source=TableName(name), target=TableName(name), rules=self.rules, delete=self.delete)
+            CdcTable(
+                source=TableName(name), target=TableName(name), rules=self.rules, delete=self.delete, apply=self.apply
+            )
             for name in self.tables
         ]
 
@@ -62,9 +74,12 @@ class Capture:
         """Copy what the source has now."""
         copied = [each.terms for each in tables]
         accesses = PostgresAccess(self.source_db), PostgresAccess(self.warehouse_db)
-        copy_tables(*accesses, "changes", copied, RunIdentity("dag", "task", f"copy {next(_runs)}"))
+        identity = RunIdentity("dag", "task", self.copy_run or f"copy {next(_runs)} of {os.getpid()}")
+        copy_tables(*accesses, "changes", copied, identity, chunk_rows=self.copy_chunk_rows)
 
     def run(self, run: str | None = None, **more: Any) -> CdcReport:
+        if self.copies:
+            more.setdefault("first_copy", self.copy)
         return capture(
             more.pop("slot", self.slot),
             PostgresAccess(self.source_db),

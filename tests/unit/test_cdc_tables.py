@@ -53,6 +53,21 @@ def test_terms_that_cannot_be() -> None:
         CdcTable(source=name, target=name, rules=LoadRules(), delete="gone")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="needs conflict_field"):
         CdcTable(source=name, target=name, rules=LoadRules(conflict="latest_wins"))
+    with pytest.raises(ConfigurationError, match="apply 'append'"):
+        CdcTable(source=name, target=name, rules=LoadRules(), apply="append")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="leave out delete"):
+        CdcTable(source=name, target=name, rules=LoadRules(), apply="history", delete="soft")
+    for rules in (LoadRules(conflict="dest_wins"), LoadRules(conflict_field="at")):
+        with pytest.raises(ConfigurationError, match="leave out conflict"):
+            CdcTable(source=name, target=name, rules=rules, apply="history")
+
+
+def test_rows_of_a_history_are_named_by_their_place_and_never_overwritten() -> None:
+    rules = LoadRules(primary_key=("id",), max_errors=3, synced_at_column="at")
+    history = CdcTable(source=TableName("t"), target=TableName("t"), rules=rules, apply="history")
+    assert history.key == ("id",)
+    assert history.landing_rules == replace(rules, primary_key=("_sync_lsn", "_sync_sequence"), conflict="dest_wins")
+    assert replace(history, apply="upsert").landing_rules == rules
 
 
 @pytest.mark.parametrize(

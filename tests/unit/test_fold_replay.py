@@ -14,7 +14,8 @@ from typing import Literal, cast
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_etl_sync.cdc.fold import Fold, Key, TableFold
+from airflow_etl_sync.cdc.fold import Fold, TableFold
+from airflow_etl_sync.cdc.keyed import Key
 from airflow_etl_sync.core.changes import (
     UNCHANGED,
     Change,

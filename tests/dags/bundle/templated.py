@@ -11,6 +11,7 @@ from airflow.sdk import DAG
 
 from airflow_etl_sync import (
     CdcSetUpOperator,
+    CdcSyncOperator,
     CdcTearDownOperator,
     IncrementalSyncOperator,
     ReconcileOperator,
@@ -67,6 +68,18 @@ RECONCILE_ARGUMENTS: dict[str, Any] = {
 
 SLOT_ARGUMENTS: dict[str, Any] = {"source_conn_id": "shop_db", "slot": None, "publication": None}
 
+HISTORY_ARGUMENTS: dict[str, Any] = {
+    "destination_conn_id": "warehouse",
+    "sync_key": "history",
+    "tables": "public.orders",
+    "destination_tables": {"public.orders": "public.orders_history"},
+    "apply": "history",
+    "delete": None,
+    "conflict": None,
+    "copy_existing": True,
+    "resync": False,
+}
+
 
 def as_templates(arguments: dict[str, Any]) -> dict[str, Any]:
     """Make a template of each argument that takes its value from the run's parameters."""
@@ -105,3 +118,7 @@ with DAG("templated_reconcile", schedule=None, params=RECONCILE_ARGUMENTS, defau
 with DAG("templated_slot", schedule=None, params=SLOT_ARGUMENTS | {"tables": None}, default_args=DEFAULTS):
     made = CdcSetUpOperator(task_id="set_up", tables="{{ params.tables }}", **as_templates(SLOT_ARGUMENTS))
     made >> CdcTearDownOperator(task_id="tear_down", **as_templates(SLOT_ARGUMENTS))
+
+with DAG("history_by_cdc", schedule=None, params=HISTORY_ARGUMENTS, default_args=DEFAULTS):
+    ready = CdcSetUpOperator(task_id="set_up", source_conn_id="shop_cdc")
+    ready >> CdcSyncOperator(task_id="capture", source_conn_id="shop_cdc", **as_templates(HISTORY_ARGUMENTS))

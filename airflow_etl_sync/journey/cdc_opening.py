@@ -1,0 +1,128 @@
+"""How a capture begins: its run and its stream are recorded, and what is not copied yet is copied."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_etl_sync.cdc import history_sql
+from airflow_etl_sync.cdc.appending import Record, another_log
+from airflow_etl_sync.cdc.history_target import HistoryTarget
+from airflow_etl_sync.cdc.slot import ReplicationSlot
+from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
+from airflow_etl_sync.core.changes import Lsn, lsn_text
+from airflow_etl_sync.core.history import just_before
+from airflow_etl_sync.core.model import RunIdentity, Window
+from airflow_etl_sync.errors import DestinationError, StateError, explaining
+from airflow_etl_sync.state import cdc_histories, cdc_pipelines, runs
+from airflow_etl_sync.state.cdc_pipelines import Pipeline
+from airflow_etl_sync.state.runs import Run
+from airflow_etl_sync.systems.postgres.access import PostgresAccess, driver_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+log = logging.getLogger(__name__)
+
+FirstCopy = Callable[[Sequence[SourceTable]], None]
+"""Copies tables that are not ready, as :mod:`airflow_etl_sync.state.cdc_pipelines` tells, and marks them ready."""
+
+
+def preflight(slot: ReplicationSlot, tables_: Sequence[CdcTable]) -> None:
+    """Refuse what would lose changes, before anything is read; the rest is worth a warning."""
+    findings = slot.preflight([table.source for table in tables_])
+    for finding in findings:
+        if finding.is_error:
+            raise finding.as_error()
+        log.warning("%s", finding)
+
+
+def begin(
+    destination: PostgresAccess,
+    slot: ReplicationSlot,
+    sync_key: str,
+    found: Sequence[SourceTable],
+    identity: RunIdentity,
+    *,
+    resync: bool,
+) -> Run:
+    """Record the run, and the pipeline if it is new; what killed runs have staged may then be swept.
+
+    :raises StateError: where changes are missing, or a history's positions are not those of this source
+    """
+    confirmed, flushed = slot.confirmed(), slot.flushed()
+    pairs = [(str(table.terms.source), str(table.terms.target)) for table in found]
+    with explaining(DestinationError, "write the state tables"), destination.engine().begin() as connection:
+        if resync:
+            cdc_pipelines.get(connection, sync_key, lock=True)
+            cdc_pipelines.forget(connection, sync_key)
+        publication = ",".join(slot.publications)
+        pipeline = cdc_pipelines.get_or_create(connection, sync_key, slot.slot, publication, confirmed)
+        _refuse_gap(pipeline, confirmed)
+        cdc_pipelines.register(connection, sync_key, pairs)
+        _begin_histories(connection, destination, pipeline, found, flushed)
+        runs.abandon_captures(connection, sync_key)
+        return runs.start(
+            connection,
+            identity,
+            sync_key=sync_key,
+            kind="cdc",
+            window=Window(protection=f"replication slot {slot.slot}, from {lsn_text(pipeline.applied)}"),
+        )
+
+
+def copy(engine: Engine, sync_key: str, found: Sequence[SourceTable], first_copy: FirstCopy | None) -> None:
+    """Have the tables copied that are not; their changes have been kept since the slot was made."""
+    with explaining(DestinationError, "read the state tables"), engine.begin() as connection:
+        ready = {each.source for each in cdc_pipelines.tables_of(connection, sync_key) if each.status == "ready"}
+        missing = [table for table in found if str(table.terms.source) not in ready]
+        if first_copy is None:
+            for table in missing:
+                cdc_pipelines.mark_ready(connection, sync_key, str(table.terms.source), None)
+    if missing and first_copy is not None:
+        first_copy(missing)
+
+
+def read_records(engine: Engine, sync_key: str, found: Sequence[SourceTable]) -> Mapping[str, Record]:
+    """From where on each history holds every change, by the table's name in the log."""
+    histories = {str(table.terms.source): table.name for table in found if table.terms.is_history}
+    with explaining(DestinationError, "read the state tables"), engine.begin() as connection:
+        states = cdc_histories.histories_of(cdc_pipelines.locked(connection, sync_key))
+        return {
+            histories[each.source]: Record(states[each.source].since, each.copied_until or 0)
+            for each in cdc_pipelines.tables_of(connection, sync_key)
+            if each.source in histories
+        }
+
+
+def _refuse_gap(pipeline: Pipeline, confirmed: Lsn) -> None:
+    """The slot may be behind what is applied, never ahead of it."""
+    if confirmed > pipeline.applied:
+        raise StateError(
+            f"The replication slot {pipeline.slot!r} stands at {lsn_text(confirmed)}, and the changes of "
+            f"{pipeline.sync_key!r} are applied up to {lsn_text(pipeline.applied)} only: it was made anew, or "
+            "something else has read it, and what lies between is lost. Run once with resync, which copies the "
+            "tables afresh, and then reconcile them to remove what was deleted meanwhile."
+        )
+
+
+def _begin_histories(
+    connection: Connection,
+    destination: PostgresAccess,
+    pipeline: Pipeline,
+    found: Sequence[SourceTable],
+    flushed: Lsn,
+) -> None:
+    """Begin histories where the stream stands; those that are there already are told that changes may be missing."""
+    driver = driver_of(connection)
+    tables = {str(table.terms.source): table.terms for table in found if table.terms.is_history}
+    for source in cdc_histories.begin(connection, pipeline, tables):
+        terms = tables[source]
+        target = HistoryTarget(destination, terms.target, terms.key)
+        if not target.columns(driver):
+            continue
+        row: Any = driver.execute(history_sql.read_newest(terms.target)).fetchone()
+        if (row[0] or 0) > flushed:
+            raise another_log(str(terms.target))
+        driver.execute(history_sql.mark_resync(terms.target, just_before(pipeline.applied)))
