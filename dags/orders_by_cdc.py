@@ -9,7 +9,8 @@ keys**, which no `updated_at` shows.
 * The first run copies the tables, and each one after it applies what has happened since the one before, then ends.
   Rows and position are committed together, so a task that is killed is simply run again.
 * Every table is captured in the order of commits, several of them in one stream: an order never comes before its user.
-* `delete="soft"` would keep deleted rows and set their `_sync_deleted`.
+* `delete="soft"` would keep deleted rows and set their `_sync_deleted`; `apply="history"` would append every change as
+  a row of its own.
 * A slot that nobody reads fills the disk of the shop's database. The task warns; to stop capturing for good, run
   `CdcTearDownOperator`.
 

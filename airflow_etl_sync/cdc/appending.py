@@ -16,6 +16,7 @@ from airflow_etl_sync.core.columns import ColumnTypes, noted
 from airflow_etl_sync.core.history import HISTORY_COLUMNS, SEQUENCE
 from airflow_etl_sync.errors import StateError
 from airflow_etl_sync.systems.base import StagedChunk
+from airflow_etl_sync.systems.postgres.target import TargetColumn
 
 if TYPE_CHECKING:
     import psycopg
@@ -69,7 +70,7 @@ class HistoryPiece:
                 staged, left_out = self._stage(names, each, with_former_key=bool(fill))
                 self.chunks.append(Chunk(staged, len(each)))
                 for columns_left_out in left_out if fill else ():
-                    self._fill(driver, fill, staged.name, columns_left_out)
+                    self._fill(driver, columns, fill, staged.name, columns_left_out)
 
     def refuse_strangers(self, driver: psycopg.Connection[Any]) -> None:
         """Refuse to take changes for those that are there, where they are others.
@@ -83,8 +84,14 @@ class HistoryPiece:
             if row[0]:
                 raise another_log(self.target.destination.target)
 
-    def _fill(self, driver: psycopg.Connection[Any], fill: Fill, staging: str, names: tuple[str, ...]) -> None:
-        columns = self.target.columns(driver)
+    def _fill(
+        self,
+        driver: psycopg.Connection[Any],
+        columns: dict[str, TargetColumn],
+        fill: Fill,
+        staging: str,
+        names: tuple[str, ...],
+    ) -> None:
         there = [name for name in names if name in columns]
         if not there or any(name not in columns for name in self.target.key):
             return

@@ -94,6 +94,10 @@ class TableHistory(KeyedTable):
     first: Lsn = 0
     rows: list[HistoryRow] = field(default_factory=list)
     _known: dict[Key, _Known] = field(default_factory=dict, repr=False)
+    _is_key_told: bool = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._is_key_told = self.is_key_told
 
     def add(self, change: Insert | Update | Delete) -> None:
         """Add one change.
@@ -119,7 +123,7 @@ class TableHistory(KeyedTable):
     def _update(self, change: Update) -> None:
         self.refuse_nothing()
         values, old = change.new, change.old
-        if old is None and not self.is_key_told:
+        if old is None and not self._is_key_told:
             raise self.keyless()
         if old is not None:
             values = filled(values, old)

@@ -89,7 +89,8 @@ class CdcCounts:
     """What came of changes.
 
     :param changes: how many were decoded
-    :param inserted: and ``updated``, ``skipped``, ``errors``: what became of the rows that they left
+    :param inserted: and ``updated``, ``skipped``, ``errors``: what became of the rows that they left; of a history's
+        rows, which are appended or there already, all are inserted, skipped or errors
     :param deleted: how many rows of the targets were deleted or flagged
     :param truncated: how many times a target was emptied
     :param transactions: how many were applied to their end

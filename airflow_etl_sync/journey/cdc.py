@@ -314,7 +314,7 @@ def _watch_partitions(engine: Engine, sync_key: str, found: Sequence[SourceTable
         cdc_pipelines.set_metadata(connection, sync_key, {**pipeline.metadata, "files": now})
     warnings = [
         f"A partition of {name} was emptied or rewritten by itself. PostgreSQL does not tell TRUNCATE of a partition "
-        "where changes are published through its root: reconcile the table with its copy."
+        f"where changes are published through its root: {_mending(name, capturing)}."
         for name, files in now.items()
         if name not in capturing.truncated
         and any(before.get(name, {}).get(leaf, file) != file for leaf, file in files.items())
@@ -322,3 +322,7 @@ def _watch_partitions(engine: Engine, sync_key: str, found: Sequence[SourceTable
     for warning in warnings:
         log.warning("%s", warning)
     return warnings
+
+
+def _mending(name: str, capturing: _Capturing) -> str:
+    return "its history lacks that" if name in capturing.wanted.histories else "reconcile the table with its copy"

@@ -103,7 +103,7 @@ def _refuse_gap(pipeline: Pipeline, confirmed: Lsn) -> None:
             f"The replication slot {pipeline.slot!r} stands at {lsn_text(confirmed)}, and the changes of "
             f"{pipeline.sync_key!r} are applied up to {lsn_text(pipeline.applied)} only: it was made anew, or "
             "something else has read it, and what lies between is lost. Run once with resync, which copies the "
-            "tables afresh, and then reconcile them to remove what was deleted meanwhile."
+            "tables afresh, and then reconcile those that are no histories to remove what was deleted meanwhile."
         )
 
 

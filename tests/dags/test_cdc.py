@@ -104,7 +104,9 @@ def test_a_history_of_orders(
     third = airflow.run("history_by_cdc")
     (report,) = third.results("capture")
     assert report["changes"] == 0
-    kinds = dict(warehouse.execute("SELECT _sync_op, count(*) FROM public.orders_history GROUP BY 1").fetchall())
+    kinds: dict[str, int] = dict(
+        warehouse.execute("SELECT _sync_op, count(*) FROM public.orders_history GROUP BY 1").fetchall()
+    )
     assert (kinds["snapshot"], kinds["insert"], kinds["delete"]) == (ORDERS, 2 + 1, 1 + 1)
     live = """
         SELECT {columns} FROM (

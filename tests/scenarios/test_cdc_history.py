@@ -252,6 +252,24 @@ def test_the_last_row_is_not_the_last_word_where_one_could_not_be_appended(
     assert scalar(warehouse, "SELECT count(*) FROM etl_sync.failed_record WHERE closed_at IS NULL") == 2
 
 
+@pytest.mark.scenario("C02")
+def test_a_life_before_is_not_taken_for_the_one_that_ended(
+    long: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    """Somebody has thrown away the record of the row that could not be appended."""
+    patient = long.but(rules=LoadRules(max_errors=5))
+    source.execute("INSERT INTO t VALUES (1, 'first life', 'x')")
+    source.execute("DELETE FROM t")
+    patient.run()
+    warehouse.execute("ALTER TABLE t ADD CHECK (v <> 'second life')")
+    source.execute("INSERT INTO t VALUES (1, 'second life', 'y')")
+    assert patient.run().counts.errors == 1
+    warehouse.execute("DELETE FROM etl_sync.failed_record")
+    source.execute("DELETE FROM t")
+    patient.run()
+    assert told(warehouse, "_sync_op, v, _sync_unknown")[2:] == [("delete", None, ["v", "body"])]
+
+
 # -- the first copy ---------------------------------------------------------------------------------------
 
 
@@ -623,7 +641,7 @@ def test_partitions_are_told_as_their_root(
     assert captured.run().warnings == ()
     source.execute("TRUNCATE low")
     (warning,) = captured.run().warnings
-    assert "A partition of public.t was emptied" in warning
+    assert "A partition of public.t was emptied" in warning and "its history lacks that" in warning
     assert told(warehouse)[5:] == [("truncate", None, None)]
 
 
@@ -638,8 +656,11 @@ def test_a_row_that_comes_back_past_the_filter_has_another_life(
     source.execute(f"UPDATE t SET body = {LONG}")  # nobody is told
     source.execute("UPDATE t SET id = 20")
     long.run()
+    source.execute("UPDATE t SET v = 'changed'")
+    long.run()
     assert told(warehouse, "_sync_op, id, body IS NULL, _sync_unknown") == [
-        ("insert", 20, False, None), ("delete", 20, False, None), ("insert", 20, True, ["body"])
+        ("insert", 20, False, None), ("delete", 20, False, None),
+        ("insert", 20, True, ["body"]), ("update", 20, True, ["body"]),
     ]  # fmt: skip
 
 
