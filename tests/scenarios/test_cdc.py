@@ -587,6 +587,13 @@ def preparing(tmp_path: Path) -> Iterator[Capture]:
         yield Capture(source_db, warehouse_db, "test_prepared", tmp_path)
 
 
+ODD_SETTINGS = {
+    "DateStyle": "SQL, DMY",
+    "TimeZone": "Asia/Kathmandu",
+    "IntervalStyle": "sql_standard",
+    "bytea_output": "escape",
+    "extra_float_digits": "-10",
+}
 TELLING = """
 CREATE TABLE t (
     id bigint PRIMARY KEY, day date, moment timestamptz, local timestamp, span interval, bytes bytea, price money,
@@ -609,16 +616,9 @@ INSERT INTO t VALUES (
 def test_what_is_decoded_does_not_depend_on_settings(
     captured: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
-    odd = {
-        "DateStyle": "SQL, DMY",
-        "TimeZone": "Asia/Kathmandu",
-        "IntervalStyle": "sql_standard",
-        "bytea_output": "escape",
-        "extra_float_digits": "-10",
-    }
     for conninfo, database in ((captured.source_db, source), (captured.warehouse_db, warehouse)):
         name = psycopg.conninfo.conninfo_to_dict(conninfo)["dbname"]
-        for setting, value in odd.items():
+        for setting, value in ODD_SETTINGS.items():
             database.execute(f"ALTER DATABASE {name} SET {setting} = '{value}'")
     source.execute(TELLING)
     captured.set_up()

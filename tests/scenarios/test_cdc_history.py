@@ -17,8 +17,8 @@ from airflow_etl_sync.core.model import LoadRules
 from airflow_etl_sync.errors import DataError, SchemaError, StateError
 from airflow_etl_sync.journey.cdc import CaptureLimits
 from tests.scenarios.reconciling import staged
-from tests.scenarios.streaming import Capture, Slots, totals
-from tests.scenarios.test_cdc import LONG
+from tests.scenarios.streaming import Capture, Slots, rows, totals
+from tests.scenarios.test_cdc import LONG, ODD_SETTINGS, TELLING, TOLD
 from tests.scenarios.world import scalar
 
 LIVE = """
@@ -268,6 +268,37 @@ def test_a_life_before_is_not_taken_for_the_one_that_ended(
     source.execute("DELETE FROM t")
     patient.run()
     assert told(warehouse, "_sync_op, v, _sync_unknown")[2:] == [("delete", None, ["v", "body"])]
+
+
+@pytest.mark.scenario("C13")
+def test_values_of_every_kind_are_the_same_in_each_row_whatever_the_settings(
+    captured: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    for conninfo, database in ((captured.source_db, source), (captured.warehouse_db, warehouse)):
+        name = psycopg.conninfo.conninfo_to_dict(conninfo)["dbname"]
+        for setting, value in ODD_SETTINGS.items():
+            database.execute(f"ALTER DATABASE {name} SET {setting} = '{value}'")
+    source.execute(TELLING)
+    captured.set_up()
+    source.execute(TOLD)
+    floats = "(SELECT array_agg(random()) FROM generate_series(1, 2000))"
+    source.execute(f"UPDATE t SET bytes = decode({LONG}, 'hex'), tags = ARRAY[{LONG}], floats = {floats}")
+    source.execute("CREATE TABLE kept AS TABLE t")
+    captured.run()
+    source.execute("UPDATE t SET id = 3")
+    captured.run()
+    source.execute("DELETE FROM t")
+    captured.run()
+    columns = ", ".join(name for (name,) in source.execute("SELECT attname FROM pg_attribute WHERE attnum > 1"
+                        " AND attrelid = 't'::regclass ORDER BY attnum").fetchall())  # fmt: skip
+    (expected,) = rows(source, "kept", columns)
+    assert [op for (op,) in told(warehouse, "_sync_op")] == ["insert", "update", "delete", "insert", "delete"]
+    for at in range(1, 5):
+        (row,) = rows(
+            warehouse, f"(SELECT * FROM t ORDER BY _sync_lsn, _sync_sequence OFFSET {at} LIMIT 1) AS t", columns
+        )
+        assert row == expected
+    assert scalar(warehouse, "SELECT count(*) FROM t WHERE _sync_unknown IS NOT NULL") == 0
 
 
 # -- the first copy ---------------------------------------------------------------------------------------
@@ -670,16 +701,15 @@ def test_a_row_that_comes_back_past_the_filter_has_another_life(
 @pytest.mark.slow
 @pytest.mark.scenario("C09")
 def test_a_huge_transaction(small: Capture, source: psycopg.Connection, warehouse: psycopg.Connection) -> None:
-    rows = int(os.environ.get("ETL_SYNC_TEST_CDC_ROWS", "200000"))
+    size = int(os.environ.get("ETL_SYNC_TEST_CDC_ROWS", "200000"))
     with source.transaction():
-        source.execute("INSERT INTO t SELECT i, md5(i::text), i / 7.0 FROM generate_series(1, %s) AS i", [rows])
+        source.execute("INSERT INTO t SELECT i, md5(i::text), i / 7.0 FROM generate_series(1, %s) AS i", [size])
         source.execute("UPDATE t SET v = 'paid'")
         source.execute("DELETE FROM t WHERE id % 2 = 0")
     measured = small.run_measured()
-    assert measured["report"]["inserted"] == rows * 5 // 2
+    assert measured["report"]["inserted"] == size * 5 // 2
     assert measured["report"]["transactions"] == 1
     assert not measured["has_airflow"]
     assert measured["peak_bytes"] < 300_000_000, measured
-    assert scalar(warehouse, "SELECT array_agg(DISTINCT _sync_lsn::text) FROM t") is not None
-    assert scalar(warehouse, "SELECT count(DISTINCT _sync_sequence) FROM t") == rows * 5 // 2
+    assert scalar(warehouse, "SELECT count(DISTINCT _sync_sequence) FROM t") == size * 5 // 2
     assert is_whole(source, warehouse)
