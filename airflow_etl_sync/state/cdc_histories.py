@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -40,15 +40,18 @@ def histories_of(pipeline: Pipeline) -> dict[str, HistoryState]:
     }
 
 
-def begin(connection: Connection, pipeline: Pipeline, sources: Iterable[str]) -> list[str]:
+def begin(connection: Connection, pipeline: Pipeline, sources: Collection[str]) -> list[str]:
     """Let tables be histories from where the stream stands; those that are not so yet, which are returned.
+
+    Others that were histories are none any more: nobody appends their changes meanwhile.
 
     :param pipeline: locked
     """
-    known = histories_of(pipeline)
+    known: dict[str, dict[str, str]] = dict(pipeline.metadata.get(_NOTES, {}))
     new = [source for source in sources if source not in known]
-    for source in new:
-        _note(connection, pipeline.sync_key, source, since=lsn_text(pipeline.applied))
+    notes = {source: known.get(source, {"since": lsn_text(pipeline.applied)}) for source in sources}
+    if notes != known:
+        cdc_pipelines.set_metadata(connection, pipeline.sync_key, {**pipeline.metadata, _NOTES: notes})
     return new
 
 

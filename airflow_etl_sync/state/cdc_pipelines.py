@@ -137,10 +137,16 @@ def forget(connection: Connection, sync_key: str) -> None:
 def register(connection: Connection, sync_key: str, tables: Sequence[tuple[str, str]]) -> None:
     """Note which tables the pipeline has; new ones are to be copied.
 
+    One that it has no longer is forgotten: nobody applies its changes meanwhile, so it is new when it comes back.
+
     :param tables: source table and target, as :class:`~airflow_etl_sync.core.model.TableName` writes them
     :raises StateError: where a table has gone to another target so far
     """
     known = {state.source: state for state in tables_of(connection, sync_key)}
+    left_out = known.keys() - {source for source, _ in tables}
+    connection.execute(
+        delete(cdc_table).where((cdc_table.c.sync_key == sync_key) & cdc_table.c.source_table.in_(left_out))
+    )
     for source, target in tables:
         if source not in known:
             values = {"sync_key": sync_key, "source_table": source, "target": target, "status": "pending"}

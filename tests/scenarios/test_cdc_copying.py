@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import psycopg
@@ -12,7 +12,7 @@ import pytest
 
 from airflow_etl_sync.cdc import visibility
 from airflow_etl_sync.cdc.slot import ReplicationSlot
-from airflow_etl_sync.cdc.tables import CdcTable
+from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
 from airflow_etl_sync.cdc.visibility import wait_until_visible
 from airflow_etl_sync.core.model import Counts, LoadRules, RunIdentity, TableName
 from airflow_etl_sync.demo.postgres import EmbeddedPostgres
@@ -44,19 +44,27 @@ class Stream:
             cdc_pipelines.register(connection, "shop", [(f"public.{name}", f"public.{name}") for name in self.names])
 
     def copy(self, task: RunIdentity = TASK) -> Counts:
-        copied = [
-            CdcTable(source=TableName(name, "public"), target=TableName(name, "public"), rules=LoadRules())
-            for name in self.names
-        ]
-        return copy_tables(self.source, self.warehouse, "shop", copied, task, chunk_rows=100)
+        return copy_tables(self.source, self.warehouse, "shop", self._terms(), task, chunk_rows=100)
 
-    def capture(self, run: str) -> CdcReport:
-        terms = [
-            CdcTable(source=TableName(name, "public"), target=TableName(name, "public"), rules=LoadRules())
-            for name in self.names
-        ]
+    def capture(self, run: str, *, copies: bool = False) -> CdcReport:
         task = RunIdentity("dag", "capture", run)
-        return capture(self.slot, self.source, self.warehouse, sync_key="shop", tables_=terms, identity=task)
+
+        def first_copy(missing: Sequence[SourceTable]) -> None:
+            copy_tables(self.source, self.warehouse, "shop", [each.terms for each in missing], task, chunk_rows=100)
+
+        return capture(
+            self.slot,
+            self.source,
+            self.warehouse,
+            sync_key="shop",
+            tables_=self._terms(),
+            identity=task,
+            first_copy=first_copy if copies else None,
+        )
+
+    def _terms(self) -> list[CdcTable]:
+        names = [TableName(name, "public") for name in self.names]
+        return [CdcTable(source=name, target=name, rules=LoadRules()) for name in names]
 
     def states(self) -> dict[str, str]:
         with self.warehouse.engine().begin() as connection:
@@ -137,6 +145,22 @@ def test_a_table_that_joins_later_is_copied_then(
     assert stream.states() == {"public.t": "ready", "public.u": "pending"}
     assert stream.copy() == Counts(inserted=350)
     assert scalar(warehouse, "SELECT count(*) FROM u") == 350
+
+
+def test_a_table_that_was_left_out_for_a_while_is_copied_again(
+    stream: Stream, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    stream.names = ["t", "u"]
+    stream.begin()
+    stream.capture("both", copies=True)
+    stream.names = ["t"]
+    source.execute("UPDATE u SET v = 'unseen' WHERE id <= 10")
+    stream.capture("without u", copies=True)
+    stream.names = ["t", "u"]
+    stream.capture("both again", copies=True)
+    assert stream.states() == {"public.t": "ready", "public.u": "ready"}
+    query = "SELECT * FROM u ORDER BY id"
+    assert warehouse.execute(query).fetchall() == source.execute(query).fetchall()
 
 
 def test_a_retry_goes_on_behind_the_last_chunk(
