@@ -544,6 +544,22 @@ def test_a_resync_says_that_changes_may_be_missing_and_tells_the_rows_anew(
     assert is_whole(source, warehouse)
 
 
+@pytest.mark.scenario("C01")
+def test_a_table_that_was_left_out_for_a_while_says_that_changes_may_be_missing(
+    small: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    source.execute("CREATE TABLE other (id int PRIMARY KEY)")
+    both = small.but(copies=True, tables=("t", "other"))
+    both.set_up()
+    source.execute("INSERT INTO t VALUES (1, 'seen', 1)")
+    both.run()
+    source.execute("UPDATE t SET v = 'unseen' WHERE id = 1")
+    both.but(tables=("other",)).run()
+    both.run()
+    assert told(warehouse)[-2:] == [("resync", None, None), ("snapshot", 1, "unseen")]
+    assert is_whole(source, warehouse)
+
+
 @pytest.mark.scenario("C02", "C06")
 def test_what_a_row_was_before_a_gap_is_not_taken_for_what_it_was_behind_it(
     long: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
