@@ -13,6 +13,7 @@ import pytest
 
 from airflow_etl_sync.demo.postgres import Databases, EmbeddedPostgres
 from airflow_etl_sync.systems.postgres import access
+from tests.object_storage import Bucket, ObjectStorage
 from tests.placing import quickest_place
 
 if TYPE_CHECKING:
@@ -105,3 +106,16 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a server that never comes; tests of one that comes ask for more patience."""
     monkeypatch.setattr(access, "CONNECT_SECONDS", 0.2)
     monkeypatch.setattr(access, "FIRST_WAIT_SECONDS", 0.05)
+
+
+@pytest.fixture(scope="session")
+def object_storage() -> Iterator[ObjectStorage]:
+    """S3 on loopback."""
+    with ObjectStorage() as storage:
+        yield storage
+
+
+@pytest.fixture
+def bucket(object_storage: ObjectStorage) -> Bucket:
+    """A bucket of the test's own."""
+    return object_storage.new_bucket()

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.core.model import Chunk, Extraction
-from airflow_etl_sync.errors import SourceError, StateError
+from airflow_etl_sync.core.storage import ObjectStorage, storage_at
+from airflow_etl_sync.errors import ConfigurationError, EtlSyncError, SourceError, StateError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,67 +27,73 @@ class Staging:
     where the storage knows users.
 
     :param root: a directory or a prefix of a bucket: a ``pathlib.Path``, or Airflow's ``ObjectStoragePath``
+    :param uri: how other tasks find it, the connection's id included; by default the root's own text
     """
 
-    def __init__(self, root: Any) -> None:
-        self._root = root
+    def __init__(self, root: Any, uri: str | None = None) -> None:
+        self.uri = uri or str(root)
+        self._storage = storage_at(root)
         self._writer = secrets.token_hex(4)
-
-    @property
-    def uri(self) -> str:
-        """Where the root is, as it is written into extractions."""
-        return str(self._root)
 
     @property
     def host(self) -> str:
         """The machine a local root is on."""
         return socket.gethostname()
 
+    @property
+    def _is_shared(self) -> bool:
+        return isinstance(self._storage, ObjectStorage)
+
     def write(self, extraction_id: str, number: int, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Chunk:
         """Write one chunk, under a name that no other try uses.
 
         :raises SourceError: (retryable) where the storage is full or unreachable
+        :raises ConfigurationError: where there is no such bucket, or the connection may not write to it
         """
         import pyarrow.parquet as pq
 
-        directory = self._directory(extraction_id)
-        path = directory / _name(number, self._writer)
+        directory, name = _directory(extraction_id), _name(number, self._writer)
         rows = 0
-        with _explained(f"write chunk {number} below {self.uri}"):
-            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (
-            _explained(f"write chunk {number} below {self.uri}"),
-            path.open("wb") as sink,
-            pq.ParquetWriter(sink, schema, compression="zstd", compression_level=1, write_page_checksum=True) as writer,
-        ):
-            for batch in filter(len, batches):
-                rows += batch.num_rows
-                writer.write_batch(batch, row_group_size=_ROW_GROUP_ROWS)
-        return Chunk(number, rows, int(path.stat().st_size), self._writer)
+        with self._explained(f"write chunk {number}"):
+            with (
+                self._storage.create(directory, name) as sink,
+                pq.ParquetWriter(
+                    sink, schema, compression="zstd", compression_level=1, write_page_checksum=True
+                ) as writer,
+            ):
+                for batch in filter(len, batches):
+                    rows += batch.num_rows
+                    writer.write_batch(batch, row_group_size=_ROW_GROUP_ROWS)
+            size = self._storage.size(directory, name)
+        if size is None:
+            raise SourceError(f"Chunk {number} is not there after it was written below {self.uri}.")
+        return Chunk(number, rows, size, self._writer)
 
     @contextmanager
     def open(self, extraction: Extraction, chunk: Chunk) -> Iterator[pq.ParquetFile]:
         """Open a chunk, after checking that it is there and whole.
 
         :raises StateError: where it is not; the message tells what to do
+        :raises SourceError: (retryable) where the storage is unreachable
+        :raises ConfigurationError: where the connection may not read from the storage
         """
         import pyarrow.parquet as pq
 
-        path = self._directory(extraction.extraction_id) / _name(chunk.number, chunk.writer)
-        if not path.exists():
-            raise StateError(self._missing(extraction, chunk))
-        if path.stat().st_size != chunk.bytes:
-            raise StateError(
-                f"Chunk {chunk.number} of the extraction below {self.uri} is cut short: clear the extract task too."
-            )
-        with (
-            _explained(f"read chunk {chunk.number} below {self.uri}"),
-            path.open("rb") as source,
-            self._damage_explained(chunk),
-            pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True) as file,
-        ):
-            yield file
+        directory, name = _directory(extraction.extraction_id), _name(chunk.number, chunk.writer)
+        with self._explained(f"read chunk {chunk.number}"):
+            size = self._storage.size(directory, name)
+            if size is None:
+                raise StateError(self._missing(extraction, chunk))
+            if size != chunk.bytes:
+                raise StateError(
+                    f"Chunk {chunk.number} of the extraction below {self.uri} is cut short: clear the extract task too."
+                )
+            with (
+                self._storage.open(directory, name) as source,
+                self._damage_explained(chunk),
+                pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True) as file,
+            ):
+                yield file
 
     @contextmanager
     def _damage_explained(self, chunk: Chunk) -> Iterator[None]:
@@ -103,27 +110,37 @@ class Staging:
             ) from None
 
     def remove(self, extraction_id: str) -> None:
-        """Remove all chunks of an extraction; none may be left to remove."""
-        directory = self._directory(extraction_id)
-        if not directory.exists():
-            return
-        for path in list(directory.iterdir()):
-            path.unlink(missing_ok=True)
-        if directory.exists():  # object storage has no directories of its own
-            directory.rmdir()
+        """Remove all chunks of an extraction; none may be left to remove.
 
-    def _directory(self, extraction_id: str) -> Any:
-        if not extraction_id.isalnum():
-            raise StateError("The extraction's id is not one that this package gives: pass extract.output as it is.")
-        return self._root / extraction_id
+        :raises SourceError: (retryable) where the storage is unreachable
+        """
+        with self._explained("remove the chunks"):
+            self._storage.remove(_directory(extraction_id))
 
     def _missing(self, extraction: Extraction, chunk: Chunk) -> str:
-        if extraction.host != self.host and "://" not in self.uri:
+        if extraction.host != self.host and not self._is_shared:
             return (
                 f"Chunk {chunk.number} was staged on {extraction.host} below {self.uri}, which this machine does not "
                 "have: set staging_uri to object storage that all workers reach."
             )
         return f"Chunk {chunk.number} of the extraction is gone from {self.uri}: clear the extract task too."
+
+    @contextmanager
+    def _explained(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._explanation(f"Could not {doing} below {self.uri}", error) from error
+
+    def _explanation(self, what: str, error: OSError) -> EtlSyncError:
+        if self._is_shared and isinstance(error, PermissionError):
+            return ConfigurationError(
+                f"{what}: the storage refuses it. Correct the credentials of the connection named in the URI, or "
+                "grant it to list, read, write and delete objects there."
+            )
+        if self._is_shared and isinstance(error, FileNotFoundError):
+            return ConfigurationError(f"{what}: there is no such bucket, or the object is gone. Correct staging_uri.")
+        return SourceError(f"{what}: {error.strerror or type(error).__name__}.")
 
 
 def read_batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
@@ -132,15 +149,13 @@ def read_batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
         yield from file.iter_batches(BATCH_ROWS, row_groups=[group], use_threads=False)
 
 
+def _directory(extraction_id: str) -> str:
+    if not extraction_id.isalnum():
+        raise StateError("The extraction's id is not one that this package gives: pass extract.output as it is.")
+    return extraction_id
+
+
 def _name(number: int, writer: str) -> str:
     if not writer.isalnum():
         raise StateError("The extraction names a chunk that this package did not write: pass extract.output as it is.")
     return f"{int(number):06d}-{writer}.parquet"
-
-
-@contextmanager
-def _explained(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SourceError(f"Could not {doing}: {error.strerror or type(error).__name__}.") from error

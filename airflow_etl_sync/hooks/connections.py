@@ -49,6 +49,17 @@ async def postgres_access_async(conn_id: str) -> PostgresAccess:
     return await asyncio.to_thread(_access, conn_id, connection)  # a token is asked for over the network
 
 
+def require_connection(conn_id: str) -> None:
+    """Refuse an id that no connection has, of whatever type: some hooks go on without one, as nobody.
+
+    :raises ConfigurationError: where there is no such connection
+    """
+    from airflow.providers.common.compat.sdk import BaseHook
+
+    with _explaining_absence(conn_id, "the type of that system"):
+        BaseHook.get_connection(conn_id)
+
+
 def _access(conn_id: str, connection: Any) -> PostgresAccess:
     from psycopg.conninfo import make_conninfo
 
@@ -78,7 +89,7 @@ def _hook(conn_id: str) -> PostgresHook:
 
 
 @contextmanager
-def _explaining_absence(conn_id: str) -> Iterator[None]:
+def _explaining_absence(conn_id: str, type_: str = "type 'postgres'") -> Iterator[None]:
     from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
     try:
@@ -86,7 +97,7 @@ def _explaining_absence(conn_id: str) -> Iterator[None]:
     except AirflowNotFoundException as error:
         raise ConfigurationError(
             f"The connection {conn_id!r} does not exist: add it in Airflow (Admin, Connections) "
-            "with type 'postgres', or correct the id."
+            f"with {type_}, or correct the id."
         ) from error
 
 
