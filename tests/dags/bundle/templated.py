@@ -103,8 +103,10 @@ DEFAULTS: dict[str, Any] = {
     "on_retry_callback": note_error,
 }
 
-with DAG("templated_chain", schedule=None, params=ARGUMENTS, default_args=DEFAULTS):
-    incremental_sync(group_id="chain", load_parts="{{ 2 + 1 }}", **TEMPLATES)
+with DAG("templated_chain", schedule=None, params=ARGUMENTS | {"staging_uri": ""}, default_args=DEFAULTS):
+    incremental_sync(
+        group_id="chain", load_parts="{{ 2 + 1 }}", staging_uri="{{ params.staging_uri }}", **TEMPLATES
+    )  # fmt: skip
 
 with DAG("templated_one_task", schedule=None, params=ARGUMENTS, default_args=DEFAULTS):
     IncrementalSyncOperator(task_id="sync", **TEMPLATES)
