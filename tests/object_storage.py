@@ -6,6 +6,7 @@ import json
 import logging
 import secrets
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import httpx
@@ -16,23 +17,43 @@ HOST = "127.0.0.1"
 REGION = "us-east-1"
 
 
+# What the README asks for; these and no more are what the login of a deployment may do.
+ALLOWED = ["s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A key and its secret."""
+
+    key: str
+    secret: str = field(repr=False)
+
+    @cache  # noqa: B019 - a handful of logins, as long as the tests
+    def client(self, service: str, endpoint: str) -> Any:
+        import boto3
+
+        return boto3.client(
+            service, endpoint_url=endpoint, region_name=REGION,
+            aws_access_key_id=self.key, aws_secret_access_key=self.secret,
+        )  # fmt: skip
+
+
 @dataclass(slots=True)
 class Bucket:
-    """A bucket of its own for one test, and a login that may do everything with it."""
+    """A bucket of its own for one test, and a login that may do no more with it than the README asks for.
+
+    :param owner: who may do everything with it
+    """
 
     endpoint: str
     name: str
     key: str
     secret: str = field(repr=False)
+    owner: Login = field(repr=False)
 
     @property
     def client(self) -> Any:
-        import boto3
-
-        return boto3.client(
-            "s3", endpoint_url=self.endpoint, region_name=REGION,
-            aws_access_key_id=self.key, aws_secret_access_key=self.secret,
-        )  # fmt: skip
+        return self.owner.client("s3", self.endpoint)
 
     @property
     def keys(self) -> list[str]:
@@ -78,7 +99,8 @@ class ObjectStorage:
     def __enter__(self) -> Self:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)  # which else prints every request
         self._server.start()
-        self._key, self._secret = self._new_login()
+        self._owner = self._new_login("owner", ["s3:*"])
+        self._login = self._new_login("etl", ALLOWED)
         self._check_logins()
         return self
 
@@ -91,22 +113,18 @@ class ObjectStorage:
         return f"http://{host}:{port}"
 
     def new_bucket(self) -> Bucket:
-        bucket = Bucket(self.endpoint, f"lake-{secrets.token_hex(6)}", self._key, self._secret)
+        login = self._login
+        bucket = Bucket(self.endpoint, f"lake-{secrets.token_hex(6)}", login.key, login.secret, self._owner)
         bucket.client.create_bucket(Bucket=bucket.name)
         return bucket
 
-    def _new_login(self) -> tuple[str, str]:
-        import boto3
-
-        iam = boto3.client(
-            "iam", endpoint_url=self.endpoint, region_name=REGION, aws_access_key_id="x", aws_secret_access_key="x"
-        )
-        iam.create_user(UserName="etl")
-        allowed = {"Effect": "Allow", "Action": ["s3:*"], "Resource": "*"}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
-        iam.put_user_policy(UserName="etl", PolicyName="lake", PolicyDocument=policy)
-        made = iam.create_access_key(UserName="etl")["AccessKey"]
-        return made["AccessKeyId"], made["SecretAccessKey"]
+    def _new_login(self, name: str, actions: list[str]) -> Login:
+        iam = Login("any", "any").client("iam", self.endpoint)
+        iam.create_user(UserName=name)
+        policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
+        iam.put_user_policy(UserName=name, PolicyName="lake", PolicyDocument=json.dumps(policy))
+        made = iam.create_access_key(UserName=name)["AccessKey"]
+        return Login(made["AccessKeyId"], made["SecretAccessKey"])
 
     def _check_logins(self) -> None:
         """Let moto refuse every request from now on that is not signed with a key it has given."""

@@ -18,7 +18,7 @@ from airflow_etl_sync.core.model import Counts, Extraction
 from airflow_etl_sync.core.staging import Staging
 from airflow_etl_sync.core.storage import BLOCK_BYTES, ObjectStorage
 from airflow_etl_sync.errors import EtlSyncError, SourceError, StateError
-from tests.object_storage import Bucket
+from tests.object_storage import Bucket, Login
 from tests.scenarios.doomed import arm
 from tests.scenarios.forked import fork
 from tests.scenarios.world import Counted, World, rows, scalar, watermark
@@ -59,7 +59,7 @@ def table(source: psycopg.Connection) -> None:
 def extract_and_die(orders: dict[str, Any]) -> None:
     """Extract in a process that kills itself at the failpoint."""
     arm(orders["failpoint"])
-    bucket = Bucket(**orders.pop("bucket"))
+    bucket = Bucket(**orders["bucket"] | {"owner": Login(**orders["bucket"]["owner"])})
     Lake(orders["source_db"], orders["warehouse_db"], Path(), chunk_rows=orders["chunk_rows"], bucket=bucket).extract(
         orders["run"]
     )
@@ -219,7 +219,7 @@ def only(extraction: Extraction, number: int) -> Extraction:
 )
 def test_a_wrong_connection_is_told_at_once(
     lake: Lake, bucket: Bucket, source: psycopg.Connection, warehouse: psycopg.Connection,
-    step: str, wrong: dict[str, str], words: str,
+    step: str, wrong: dict[str, Any], words: str,
 ) -> None:  # fmt: skip
     extraction = lake.extract() if step == "load" else None
     astray = lake.on(replace(bucket, **wrong))
