@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.operators.sync import IncrementalSyncOperator
     from airflow_etl_sync.operators.watermark import WatermarkSetOperator
     from airflow_etl_sync.sensors.notify import PostgresNotifySensor
+    from airflow_etl_sync.sensors.slot import ReplicationSlotSensor
     from airflow_etl_sync.triggers.notify import PostgresNotifyTrigger
     from airflow_etl_sync.triggers.slot import ReplicationSlotTrigger
 
@@ -49,6 +50,7 @@ __all__ = [
     "PostgresNotifySensor",
     "PostgresNotifyTrigger",
     "ReconcileOperator",
+    "ReplicationSlotSensor",
     "ReplicationSlotTrigger",
     "SchemaError",
     "SourceError",
@@ -70,6 +72,7 @@ _HOMES = {
     "PostgresNotifySensor": "sensors.notify",
     "PostgresNotifyTrigger": "triggers.notify",
     "ReconcileOperator": "operators.reconcile",
+    "ReplicationSlotSensor": "sensors.slot",
     "ReplicationSlotTrigger": "triggers.slot",
     "UpsertLoadOperator": "operators.load",
     "WatermarkAdvanceOperator": "operators.advance",

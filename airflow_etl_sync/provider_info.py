@@ -63,7 +63,12 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_etl_sync.hooks.cdc"]}],
         "connection-types": [_POSTGRES_CDC],
-        "sensors": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_etl_sync.sensors.notify"]}],
+        "sensors": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_etl_sync.sensors.notify", "airflow_etl_sync.sensors.slot"],
+            }
+        ],
         "triggers": [
             {
                 "integration-name": _INTEGRATION,

@@ -6,12 +6,11 @@ them, makes one run. NOTIFY only wakes: what changed is read by the same increme
 notification that is lost delays a change and never loses it. Every five minutes the watcher also asks the table
 itself, and after each break of its connection it fires once.
 
-The source tells of changes once the owner of the table has made the triggers:
+The source tells of changes once triggers are made, with a login that owns the table:
 
-    from airflow_etl_sync.cdc.notify import apply_notify_triggers
-    from airflow_etl_sync.core.model import TableName
+    from airflow_etl_sync import PostgresCdcHook
 
-    apply_notify_triggers(psycopg.connect(…, autocommit=True), TableName("orders", "public"), "orders_changed")
+    PostgresCdcHook("shop_db").apply_notify_triggers("public.orders", "orders_changed")
 
 Needs two connections of type *Postgres*: `shop_db` to read from and `warehouse` to load into; and a triggerer.
 """

@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING, Any
 from psycopg.sql import Composed, Identifier
 
 from airflow_etl_sync.cdc import notify_sql
-from airflow_etl_sync.core.channel import checked_channel
+from airflow_etl_sync.core.channel import MAX_KEYS, checked_channel
 from airflow_etl_sync.core.model import LONGEST_NAME_BYTES, TableName
 from airflow_etl_sync.errors import ConfigurationError, SourceError, explaining
 from airflow_etl_sync.systems.postgres.sql import names, streams
 
 if TYPE_CHECKING:
     import psycopg
-
-MAX_KEYS = 100
-"""So many keys a notification names; of a statement that changed more it names the operation only."""
 
 
 def notify_trigger_sql(table: TableName, channel: str, *, key: Sequence[str] = (), max_keys: int = MAX_KEYS) -> str:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from airflow_etl_sync.core.model import LONGEST_NAME_BYTES, TableName
 from airflow_etl_sync.errors import ConfigurationError
 
+MAX_KEYS = 100
+"""So many keys a notification names; of a statement that changed more it names the operation only."""
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
+from airflow_etl_sync.core.channel import MAX_KEYS
+from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.errors import ConfigurationError, EtlSyncError
 from airflow_etl_sync.hooks.connections import CDC_TYPE, postgres_access
 from airflow_etl_sync.operators import _arguments as arguments
@@ -15,7 +18,6 @@ if TYPE_CHECKING:
 
     from airflow_etl_sync.cdc.preflight import Finding
     from airflow_etl_sync.cdc.slot import ReplicationSlot
-    from airflow_etl_sync.core.model import TableName
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 
@@ -85,6 +87,56 @@ class PostgresCdcHook(BaseHook):
         :raises ConfigurationError: where one of them is no table's name, or given twice
         """
         return arguments.as_tables("tables", self._term("tables"))
+
+    def apply_notify_triggers(
+        self, table: str, channel: str, *, key: Sequence[str] | None = None, max_keys: int = MAX_KEYS
+    ) -> None:
+        """Let the table tell a channel of each statement that changes it, as :meth:`notify_trigger_sql` says.
+
+        The login must own the table. All is made, or nothing; it waits at most 10 seconds for the table's writers.
+
+        :param table: ``schema.table``
+        :param channel: the channel's name, as :class:`PostgresNotifyTrigger` has it
+        :param key: the columns that name a row, by default the table's primary key, if it has one
+        :param max_keys: at most so many keys are told of a statement; 0 leaves them out
+        :raises ConfigurationError: where it may not, or the table is none
+        :raises SourceError: where the table is in use for too long; trying again may help
+        """
+        from airflow_etl_sync.cdc.notify import apply_notify_triggers
+
+        with closing(self.get_conn()) as connection:
+            apply_notify_triggers(connection, TableName.parse(table), channel, key=key, max_keys=max_keys)
+
+    def remove_notify_triggers(self, table: str) -> None:
+        """Remove what :meth:`apply_notify_triggers` has made, as far as it is there.
+
+        :param table: ``schema.table``
+        :raises ConfigurationError: where it may not
+        :raises SourceError: where the table is in use for too long; trying again may help
+        """
+        from airflow_etl_sync.cdc.notify import remove_notify_triggers
+
+        with closing(self.get_conn()) as connection:
+            remove_notify_triggers(connection, TableName.parse(table))
+
+    @staticmethod
+    def notify_trigger_sql(table: str, channel: str, *, key: Sequence[str] = (), max_keys: int = MAX_KEYS) -> str:
+        """Give the SQL of :meth:`apply_notify_triggers`, for the owner of the table to read and to run.
+
+        It makes one function and four triggers, which run once for each statement, whatever the number of rows, and
+        NOTIFY with a JSON payload: ``{"schema": "public", "table": "orders", "operation": "UPDATE", "keys": [{"id":
+        7}]}``. The keys are left out where there are more than ``max_keys``, or the payload would be too long. It needs
+        PostgreSQL 14 or newer.
+
+        :param table: ``schema.table``
+        :param channel: the channel's name
+        :param key: the columns that name a row; none leaves the keys out
+        :param max_keys: at most so many keys are told of a statement; 0 leaves them out
+        :raises ConfigurationError: for an unusable table, channel or ``max_keys``
+        """
+        from airflow_etl_sync.cdc.notify import notify_trigger_sql
+
+        return notify_trigger_sql(TableName.parse(table), channel, key=key, max_keys=max_keys)
 
     def test_connection(self) -> tuple[bool, str]:
         """Whether changes can be captured, in words; the Test button shows them.

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator
-
 from airflow_etl_sync.operators import _arguments as arguments
-from airflow_etl_sync.operators._failure import failing_for_good
+from airflow_etl_sync.sensors._waking import WakingSensor
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow_etl_sync.triggers.notify import PostgresNotifyTrigger
 
 
-class PostgresNotifySensor(BaseSensorOperator):
+class PostgresNotifySensor(WakingSensor):
     """Wait until a channel is notified, holding no worker.
 
     It also succeeds when the connection had to be made again, and after ``poll_seconds``: what was sent while nobody
@@ -28,7 +25,6 @@ class PostgresNotifySensor(BaseSensorOperator):
     """
 
     template_fields = ("conn_id", "channel", "poll_seconds", "coalesce_seconds")
-    ui_color = "#e6f1f2"
 
     def __init__(
         self,
@@ -45,24 +41,14 @@ class PostgresNotifySensor(BaseSensorOperator):
         self.poll_seconds = poll_seconds
         self.coalesce_seconds = coalesce_seconds
 
-    def execute(self, context: Context) -> None:  # noqa: ARG002
-        """Go to the triggerer.
-
-        :raises AirflowFailException: where an argument is wrong
-        """
+    def trigger(self) -> PostgresNotifyTrigger:
+        """Give what is waited for."""
         from airflow_etl_sync.triggers.notify import PostgresNotifyTrigger
 
-        with failing_for_good():
-            trigger = PostgresNotifyTrigger(
-                conn_id=arguments.as_text("conn_id", self.conn_id),
-                channel=self.channel,
-                poll_seconds=arguments.as_seconds("poll_seconds", self.poll_seconds),
-                coalesce_seconds=arguments.as_seconds("coalesce_seconds", self.coalesce_seconds),
-                fires_at_start=False,
-            )
-            trigger.checked()
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=self.timeout))
-
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
-        """Give the event: why the task was woken."""
-        return event
+        return PostgresNotifyTrigger(
+            conn_id=arguments.as_text("conn_id", self.conn_id),
+            channel=self.channel,
+            poll_seconds=arguments.as_seconds("poll_seconds", self.poll_seconds),
+            coalesce_seconds=arguments.as_seconds("coalesce_seconds", self.coalesce_seconds),
+            fires_at_start=False,
+        )

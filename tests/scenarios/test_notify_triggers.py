@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Composed, Identifier
 
-from airflow_etl_sync import ConfigurationError, SourceError
+from airflow_etl_sync import ConfigurationError, EtlSyncError, PostgresCdcHook, SourceError
 from airflow_etl_sync.cdc import notify_sql
 from airflow_etl_sync.cdc.notify import (
     apply_notify_triggers,
@@ -20,6 +20,7 @@ from airflow_etl_sync.cdc.notify import (
 )
 from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.systems.postgres.sql.names import identifier
+from tests.scenarios.listening import define
 
 pytestmark = pytest.mark.scenario("C14")
 
@@ -237,3 +238,36 @@ def test_writers_are_not_held_up_for_long(
         apply_notify_triggers(source, ORDERS, "orders_changed")
         release.join()
     assert left(source) == (4, 1)
+
+
+@pytest.fixture
+def hook(source_db: str, monkeypatch: pytest.MonkeyPatch) -> PostgresCdcHook:
+    define(monkeypatch, "shop", source_db)
+    return PostgresCdcHook("shop")
+
+
+def test_the_hook_makes_and_removes_triggers(
+    hook: PostgresCdcHook, source: psycopg.Connection, listener: psycopg.Connection
+) -> None:
+    hook.apply_notify_triggers("public.orders", "orders_changed", max_keys=1)
+    source.execute("INSERT INTO orders VALUES (1, 'new')")
+    source.execute("INSERT INTO orders VALUES (2, 'new'), (3, 'new')")
+    assert told(listener) == [about("INSERT", 1), {**ABOUT, "operation": "INSERT"}]
+    hook.remove_notify_triggers("public.orders")
+    source.execute("INSERT INTO orders VALUES (4, 'new')")
+    assert told(listener) == []
+
+
+def test_the_hook_gives_the_sql_for_who_owns_the_table(
+    hook: PostgresCdcHook, source: psycopg.Connection, listener: psycopg.Connection
+) -> None:
+    source.execute(hook.notify_trigger_sql("public.orders", "orders_changed", key=["id"]).encode())
+    source.execute("DELETE FROM orders")
+    source.execute("INSERT INTO orders VALUES (1, 'new')")
+    assert told(listener) == [about("INSERT", 1)]
+
+
+def test_the_hook_says_what_it_may_not(hook: PostgresCdcHook, listener: psycopg.Connection) -> None:
+    for table, said in (("a.b.c", "is not a table name"), ("public.nowhere", "make triggers that notify of changes")):
+        with pytest.raises(EtlSyncError, match=said):
+            hook.apply_notify_triggers(table, "orders_changed")

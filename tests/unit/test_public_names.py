@@ -30,7 +30,7 @@ OPERATORS = {
     "WatermarkAdvanceOperator",
     "WatermarkSetOperator",
 }
-WAITING = {"PostgresNotifySensor", "PostgresNotifyTrigger", "ReplicationSlotTrigger"}
+WAITING = {"PostgresNotifySensor", "PostgresNotifyTrigger", "ReplicationSlotSensor", "ReplicationSlotTrigger"}
 PUBLIC_NAMES = ERRORS | OPERATORS | WAITING | {"PostgresCdcHook", "incremental_sync"}
 
 
