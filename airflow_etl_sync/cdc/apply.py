@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow_etl_sync.cdc import apply_sql
 from airflow_etl_sync.cdc.appender import Appender
 from airflow_etl_sync.cdc.appending import Record
-from airflow_etl_sync.cdc.apply_sql import LET_IT_WAIT
 from airflow_etl_sync.cdc.fold import Fold, TableFold
 from airflow_etl_sync.cdc.landing import Landing
 from airflow_etl_sync.cdc.piece import TablePiece
@@ -39,13 +40,29 @@ class TypesOfRelations(Protocol):
     def relation_types(self, relations: Sequence[Relation], /) -> dict[int, dict[str, ColumnTypes]]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class StagedFold:
+    """A fold of which what is whole is staged.
+
+    :param pieces: its parts, one for each table
+    """
+
+    fold: Fold
+    pieces: Sequence[TablePiece]
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether rows of it are still to be staged: of histories, and those that are not whole."""
+        return bool(self.fold.histories) or any(piece.fold.upserts for piece in self.pieces)
+
+
 class Applier:
     """Applies folds to the destination, each in its caller's transaction.
 
-    Within a fold, targets are emptied first; then everything is staged, and what the log leaves out is found while
-    the rows still are as they were. Rows that nothing references are deleted before others take their place, rows
-    are merged parents first, and rows that may be referenced are deleted last, children first. Histories are appended
-    to before all that.
+    What is whole in the log is staged ahead, while folds before it are applied. Within a fold, targets are emptied
+    first; then what the log leaves out is found while the rows still are as they were. Rows that nothing references
+    are deleted before others take their place, rows are merged parents first, and rows that may be referenced are
+    deleted last, children first. Histories are appended to before all that.
 
     :param destination: where the targets and the state tables are
     :param tables: what is captured; changes of other tables must not be in the folds
@@ -77,22 +94,33 @@ class Applier:
             destination, histories, records or {}, self._relation_types, self._new_name, self._landing
         )
 
-    def apply(self, connection: Connection, fold: Fold, *, reselect: Collection[str] = ()) -> CdcCounts:
+    def stage(self, fold: Fold) -> StagedFold:
+        """Stage what is whole of a fold, before its turn has come and outside its transaction.
+
+        A thread of its own may do so. The rows are then held no longer.
+        """
+        pieces = [self._piece(each) for each in fold.tables.values()]
+        for piece in pieces:
+            piece.stage()
+        return StagedFold(fold, pieces)
+
+    def apply(self, connection: Connection, staged: StagedFold, *, reselect: Collection[str] = ()) -> CdcCounts:
         """Apply a fold; nothing is changed unless the transaction commits.
 
         :param reselect: tables (``schema.name``) whose rows may be newer here than what is applied, since they are
             being copied: a row that was moved and is not whole in the log is read again at the source
         :raises DataError: where more rows cannot be loaded than are tolerated
         """
-        driver = driver_of(connection)
+        driver, fold = driver_of(connection), staged.fold
         with explaining(DestinationError, "apply changes"):
-            driver.execute(LET_IT_WAIT)
+            for setting in apply_sql.SETTINGS:
+                driver.execute(setting)
             pin_settings(driver)
             appended = self._appender.append(connection, fold.histories.values())
             emptied, truncated = self._empty(driver, fold)
-            pieces = self._pieces(driver, fold, reselect)
+            pieces = self._in_order(driver, staged.pieces, reselect)
             for piece in pieces:
-                piece.stage(driver)
+                piece.fill(driver)
             deleted = sum(piece.delete(driver) for piece in pieces if not piece.target.is_referenced)
             for piece in pieces:
                 piece.make_way(driver)
@@ -114,26 +142,31 @@ class Applier:
         there = [target for target in self._look_at(driver, truncated) if target.exists]
         return (empty(driver, there) if there else 0), len(truncated)
 
-    def _pieces(self, driver: psycopg.Connection[Any], fold: Fold, reselect: Collection[str]) -> list[TablePiece]:
-        by_target = {self._terms[str(each.relation)].target: each for each in fold.tables.values()}
-        targets = self._look_at(driver, [self._terms[str(each.relation)] for each in by_target.values()])
-        folded = [(by_target[target.terms.target], target) for target in targets]
-        return [self._piece(each, target, reselect) for each, target in folded]
-
-    def _piece(self, folded: TableFold, target: TargetState, reselect: Collection[str]) -> TablePiece:
+    def _piece(self, folded: TableFold) -> TablePiece:
         name = str(folded.relation)
         return TablePiece(
             fold=folded,
-            target=target,
+            terms=self._terms[name],
             destination=self._destinations[name],
             types=self._relation_types(folded.relation),
             source=self._source,
             new_name=self._new_name,
-            has_moved=name not in reselect,
         )
 
     def _new_name(self) -> str:
         return f"stage_{self._run.extraction_id}_{next(self._numbers)}"
+
+    def _in_order(
+        self, driver: psycopg.Connection[Any], pieces: Sequence[TablePiece], reselect: Collection[str]
+    ) -> list[TablePiece]:
+        """The pieces, parents first, each with its target as it is now."""
+        by_target = {piece.terms.target: piece for piece in pieces}
+        ordered = []
+        for target in self._look_at(driver, [piece.terms for piece in pieces]):
+            piece = by_target[target.terms.target]
+            piece.look_at(target, has_moved=str(piece.fold.relation) not in reselect)
+            ordered.append(piece)
+        return ordered
 
     def _look_at(self, driver: psycopg.Connection[Any], tables: Sequence[CdcTable]) -> list[TargetState]:
         targets = look_at(driver, tables) if tables else []
@@ -150,8 +183,8 @@ class Applier:
         return rows + Counts(inserted=-anew, updated=anew, skipped=piece.left)
 
     def _merge_chunk(self, connection: Connection, piece: TablePiece, place: int) -> Counts:
-        chunk, rules = piece.chunks[place], piece.target.terms.rules
-        keys = MergeKeys(piece.target.terms.key, "")
+        chunk, rules = piece.chunks[place], piece.terms.rules
+        keys = MergeKeys(piece.terms.key, "")
 
         def merge(tolerance: Tolerance) -> Merged:
             return piece.destination.merge(connection, chunk.staged, chunk.rows, keys, rules, tolerance)

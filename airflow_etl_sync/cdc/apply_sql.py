@@ -20,8 +20,15 @@ KeyTypes = Sequence[tuple[str, str]]
 MOVED = "etl_sync.moved."
 """With the name of a key's column behind it: the staged column of the key that a row had before."""
 
-LET_IT_WAIT = SQL("SELECT set_config('idle_in_transaction_session_timeout', '0', true)")
-"""While the source decodes a batch, the destination's transaction is idle."""
+SETTINGS = (
+    # while the source decodes a batch, the destination's transaction is idle
+    SQL("SELECT set_config('idle_in_transaction_session_timeout', '0', true)"),
+    # a piece is sorted by its key in memory
+    SQL("SELECT set_config('work_mem', '32MB', true)"),
+    # rows that change are found by their keys, and most of them in memory: reading a whole target seldom pays
+    SQL("SELECT set_config('random_page_cost', '1.1', true)"),
+)
+"""What holds for the transaction in which changes are applied."""
 
 # -- what the targets are ---------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from airflow_etl_sync.cdc import apply_sql
 from airflow_etl_sync.cdc.fold import TableFold, Upsert
 from airflow_etl_sync.cdc.keyed import Key
 from airflow_etl_sync.cdc.reselect import SourceRows
+from airflow_etl_sync.cdc.tables import CdcTable
 from airflow_etl_sync.cdc.targets import TargetState
 from airflow_etl_sync.core.changes import UNCHANGED, Value
 from airflow_etl_sync.core.columns import ColumnTypes, noted
@@ -22,6 +23,7 @@ from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
+    from psycopg.sql import Composed
 
 RESELECTED_ROWS = 500
 """So many rows are asked for at once: their values may be large."""
@@ -41,7 +43,10 @@ class Chunk:
 class TablePiece:
     """The changes of one table on their way.
 
-    :param target: as it was before the piece
+    What is whole in the log is staged ahead of its turn, while pieces before this one are merged; then the target is
+    looked at, and what follows happens in its transaction.
+
+    :param terms: where the changes go
     :param types: of the relation's columns, at the source
     :param new_name: gives a name for a staging table that no other has
     :param has_moved: whether a moved row's former self can be trusted to be in the destination
@@ -49,37 +54,50 @@ class TablePiece:
     """
 
     fold: TableFold
-    target: TargetState
+    terms: CdcTable
     destination: PostgresDestination
     types: dict[str, ColumnTypes]
     source: SourceRows
     new_name: Callable[[], str]
-    has_moved: bool
+    has_moved: bool = True
     chunks: list[Chunk] = field(default_factory=list)
     deletes: StagedChunk | None = None
     rekeyed: int = 0
     left: int = 0
+    _target: TargetState | None = None
+
+    @property
+    def target(self) -> TargetState:
+        """The target as it was before the piece."""
+        if self._target is None:
+            raise RuntimeError("The target is looked at before rows are written to it.")
+        return self._target
 
     @property
     def names(self) -> list[str]:
         return [column.name for column in self.fold.relation.columns]
 
-    def stage(self, driver: psycopg.Connection[Any]) -> None:
-        """Stage everything, and find the values that the log leaves out, before any row is changed."""
-        whole: list[Row] = []
+    def stage(self) -> None:
+        """Stage the rows that are whole, which are then held no longer, and the keys that are gone."""
+        partial = {key: row for key, row in self.fold.upserts.items() if not row.is_whole}
+        whole = [row.values for key, row in self.fold.upserts.items() if key not in partial]
+        self.fold.upserts = partial
+        self._stage_whole(whole)
+        if self.fold.deletes:
+            self.deletes = self._stage(self.terms.key, list(self.fold.deletes))
+
+    def look_at(self, target: TargetState, *, has_moved: bool) -> None:
+        """Take note of what the target is now that the piece has its turn."""
+        self._target, self.has_moved = target, has_moved
+
+    def fill(self, driver: psycopg.Connection[Any]) -> None:
+        """Stage the other rows, and find the values that the log leaves out, before any row is changed."""
         partial: dict[tuple[tuple[int, ...], bool, bool], list[Row]] = {}
         for key, row in self.fold.upserts.items():
-            if row.is_whole:
-                whole.append((key, row))
-            else:
-                unknown = tuple(place for place, value in enumerate(row.values) if value is UNCHANGED)
-                partial.setdefault((unknown, row.moved_from is not None, row.is_new), []).append((key, row))
-        self._stage_whole([row.values for _, row in whole])
+            unknown = tuple(place for place, value in enumerate(row.values) if value is UNCHANGED)
+            partial.setdefault((unknown, row.moved_from is not None, row.is_new), []).append((key, row))
         for (unknown, is_moved, _), rows in partial.items():
             self._stage_partial(driver, unknown, rows, is_moved=is_moved)
-        if self.fold.deletes and self.target.exists:
-            keys = [[name for name, _ in self.target.key], list(self.fold.deletes)]
-            self.deletes = self._stage(keys[0], keys[1])  # type: ignore[arg-type]
 
     def delete(self, driver: psycopg.Connection[Any]) -> int:
         """Delete or flag the rows whose keys are gone; how many there were."""
@@ -87,12 +105,9 @@ class TablePiece:
 
         if self.deletes is None:
             return 0
-        table, name, key = self.target.terms.target, self.deletes.name, self.target.key
-        statement = apply_sql.delete_staged(table, name, key)
-        if self.target.terms.delete == "soft":
-            statement = apply_sql.flag_staged(table, name, key, self.target.terms.rules.synced_at_column)
+        table, name = self.terms.target, self.deletes.name
         try:
-            rows = driver.execute(statement).rowcount
+            rows = driver.execute(self._delete_staged(name)).rowcount if self.target.exists else 0
             driver.execute(sql.merging.CHECK_CONSTRAINTS)
         except psycopg.errors.ForeignKeyViolation as violation:
             raise DataError(
@@ -104,6 +119,12 @@ class TablePiece:
         driver.execute(sql.staging.drop_staging(name))
         return rows
 
+    def _delete_staged(self, name: str) -> Composed:
+        if self.terms.delete == "soft":
+            synced_at = self.terms.rules.synced_at_column
+            return apply_sql.flag_staged(self.terms.target, name, self.target.key, synced_at)
+        return apply_sql.delete_staged(self.terms.target, name, self.target.key)
+
     def make_way(self, driver: psycopg.Connection[Any]) -> None:
         """Delete the rows that are to change in what else is unique: they are inserted anew."""
         further = self.target.further_keys
@@ -111,9 +132,7 @@ class TablePiece:
             staged = chunk.staged.schema.names
             known = [columns for columns in further if all(name in staged for name, _ in columns)]
             if known:
-                statement = apply_sql.delete_rekeyed(
-                    self.target.terms.target, chunk.staged.name, self.target.key, known
-                )
+                statement = apply_sql.delete_rekeyed(self.terms.target, chunk.staged.name, self.target.key, known)
                 self.rekeyed += driver.execute(statement).rowcount
 
     def _stage_whole(self, rows: Sequence[Sequence[Value]]) -> None:
@@ -130,7 +149,7 @@ class TablePiece:
             self._stage_reselected(unknown, rows)
             return
         staged = self._stage_with_former_keys(rows, is_moved=is_moved)
-        table, key = self.target.terms.target, self.target.key
+        table, key = self.terms.target, self.target.key
         absent = set(driver.execute(apply_sql.take_out_absent(table, staged.name, key, is_moved=is_moved)).fetchall())
         if is_moved or self.target.further_keys or any(self.target.columns[name].is_required for name in names):
             driver.execute(apply_sql.fill_from_target(table, staged.name, key, names, is_moved=is_moved))
@@ -146,7 +165,7 @@ class TablePiece:
         values = [[None if value is UNCHANGED else value for value in row.values] for _, row in rows]
         names = self.names
         if is_moved:
-            names = [*names, *(apply_sql.MOVED + name for name in self.target.terms.key)]
+            names = [*names, *(apply_sql.MOVED + name for name in self.terms.key)]
             values = [[*known, *(row.moved_from or ())] for known, (_, row) in zip(values, rows, strict=True)]
         return self._stage(names, values)
 
@@ -155,7 +174,7 @@ class TablePiece:
         names = [self.names[place] for place in unknown]
         for block in _blocks(rows, RESELECTED_ROWS):
             keys = [key for key, _ in block]
-            relation, key_names = self.fold.relation, self.target.terms.key
+            relation, key_names = self.fold.relation, self.terms.key
             found = self.source.read(relation, self.types, key_names, names, keys)
             self.left += len(block) - len(found)
             whole = [_completed(row.values, unknown, found[key]) for key, row in block if key in found]

@@ -63,7 +63,7 @@ class Relation:
         return f"{self.schema}.{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # one for each change: to make a frozen one takes twice as long
 class Insert:
     """:param new: the row's values in the order of the relation's columns"""
 
@@ -71,7 +71,7 @@ class Insert:
     new: Values = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # one for each change: to make a frozen one takes twice as long
 class Update:
     """A changed row.
 
@@ -86,7 +86,7 @@ class Update:
     is_old_key: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # one for each change: to make a frozen one takes twice as long
 class Delete:
     """:param old: the row before, see :class:`Update`"""
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow_etl_sync.cdc.apply import Applier
+from airflow_etl_sync.cdc.apply import Applier, StagedFold
 from airflow_etl_sync.cdc.fold import Fold
 from airflow_etl_sync.cdc.history import Histories
 from airflow_etl_sync.cdc.pgoutput import Decoder, transactions
@@ -171,10 +172,12 @@ class _Capturing:
             pipeline = cdc_pipelines.locked(connection, self.run.sync_key)
             self._refuse_abandoned(connection)
             with (
+                _collecting_seldom(),
+                ThreadPoolExecutor(1) as staging,
                 ThreadPoolExecutor(1) as applying,
                 closing(self.slot.peek(until, self.limits.batch_changes)) as messages,
             ):
-                batch = _Batch(self, connection, self._being_copied(connection, pipeline), applying)
+                batch = _Batch(self, connection, self._being_copied(connection, pipeline), staging, applying)
                 batch.take(messages, pipeline.committed)
             self._note_reselected(connection)
             is_done = batch.messages < self.limits.batch_changes
@@ -210,11 +213,23 @@ class _Capturing:
         return {name for name, source in self.wanted.sources.items() if states[source] > pipeline.applied}
 
 
+@contextmanager
+def _collecting_seldom() -> Iterator[None]:
+    """Let Python look for cycles seldom: a piece is a great many objects, none of which is in one."""
+    before = gc.get_threshold()
+    gc.set_threshold(max(before[0], 100_000), *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 @dataclass(slots=True)
 class _Batch:
     """Transactions on their way into one transaction of the destination.
 
-    While one piece is applied, by a thread to which the connection belongs meanwhile, the next is decoded and folded.
+    While one piece is applied, by a thread to which the connection belongs meanwhile, the next is staged, and the one
+    behind it decoded and folded.
 
     :param committed: where the last one's commit ends
     :param messages: how many the slot gave
@@ -223,6 +238,7 @@ class _Batch:
     capturing: _Capturing
     connection: Connection
     being_copied: set[str]
+    staging: ThreadPoolExecutor
     applying: ThreadPoolExecutor
     committed: Lsn | None = None
     messages: int = 0
@@ -231,7 +247,9 @@ class _Batch:
     _histories: Histories = field(init=False)
     _fold: Fold = field(init=False)
     _fitting: dict[int, Relation] = field(default_factory=dict)
-    _applied: Future[CdcCounts] | None = None
+    _transactions: int = 0
+    _staged: Future[StagedFold] | None = None
+    _applied: list[Future[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._histories = Histories(self.capturing.wanted.histories)
@@ -253,13 +271,14 @@ class _Batch:
                 continue
             elif isinstance(item, Commit):
                 self.committed = item.end_lsn
-                self.counts += CdcCounts(transactions=1)
+                self._transactions += 1
             else:
                 moment.sequence += 1
                 if (change := wanted.of(item)) is not None:
                     self._add(change)
         self._apply()
-        self._wait()
+        self._wait(left=0)
+        self.counts += CdcCounts(transactions=self._transactions)
 
     def _begin(self, begin: Begin) -> None:
         self._histories.moment.begin(begin)
@@ -289,17 +308,22 @@ class _Batch:
         self._fitting.clear()
         if not fold.changes:
             return
-        self._wait()
+        # the rows of two pieces are held at most: one that is staged holds none, unless they are not whole
+        holds_rows = self._staged is not None and self._staged.result().holds_rows
+        self._wait(left=0 if holds_rows else 1)
         self.capturing.truncated |= fold.truncated
-        apply = self.capturing.applier.apply
-        self._applied = self.applying.submit(apply, self.connection, fold, reselect=self.being_copied)
+        self._staged = self.staging.submit(self.capturing.applier.stage, fold)
+        self._applied.append(self.applying.submit(self._apply_staged, self._staged))
 
-    def _wait(self) -> None:
-        """Wait for the piece before, so that there are never more than two."""
-        if self._applied is not None:
-            self.counts += self._applied.result()
-            self._applied = None
-            self.being_copied |= self.capturing.rows.asked.keys()
+    def _apply_staged(self, staged: Future[StagedFold]) -> None:
+        capturing = self.capturing
+        self.counts += capturing.applier.apply(self.connection, staged.result(), reselect=self.being_copied)
+        self.being_copied |= capturing.rows.asked.keys()
+
+    def _wait(self, *, left: int) -> None:
+        """Wait until no more pieces than so many are on their way."""
+        while len(self._applied) > left:
+            self._applied.pop(0).result()
 
     def _new_fold(self) -> Fold:
         return Fold(self.capturing.wanted.keys, self._histories)
