@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import psycopg
 
 Code = Literal[
+    "standby_too_old",
+    "standby_without_feedback",
     "wal_level",
     "role_lacks_replication",
     "slots_exhausted",
@@ -37,15 +39,22 @@ Code = Literal[
     "slot_endangered",
     "slot_busy",
     "publication_missing",
+    "publication_read_only",
     "publication_gone",
     "publication_after_slot",
     "publication_partial",
     "table_missing",
     "table_kind",
     "table_not_published",
+    "table_told_as_partitions",
     "table_unreadable",
     "replica_identity",
 ]
+FIRST_DECODING_STANDBY = 16
+"""From this version on a standby can have logical slots of its own,
+https://www.postgresql.org/docs/16/release-16.html."""
+
+_WRITTEN_BY_SETTING_UP: frozenset[Code] = frozenset({"publication_missing", "table_not_published"})
 MENDED_BY_SETTING_UP: frozenset[Code] = frozenset({"slot_missing", "publication_missing", "table_not_published"})
 
 _SET_UP = "run CdcSetUpOperator"
@@ -89,10 +98,12 @@ class Finding:
 class Examined:
     """A source looked at once.
 
+    :param is_standby: whether the server is one, where publications can only be read
     :param slot: None where there is no slot of that name
     :param findings: what is amiss, in the order in which it is to be mended
     """
 
+    is_standby: bool
     slot: SlotState | None
     publications: tuple[Publication, ...]
     tables: tuple[TableState, ...]
@@ -117,12 +128,43 @@ def examine(
     found = read_publications(connection, slot, publications)
     states = read_tables(connection, publications, tables)
     findings = [
+        *_of_standby(server),
         *_of_server(server, has_slot=state is not None),
         *_of_slot(slot, state, server.database),
         *_of_publications(publications, found, has_slot=state is not None),
         *(finding for table in states for finding in _of_table(table, [each.name for each in found])),
     ]
-    return Examined(state, found, states, tuple(findings))
+    if server.is_standby:
+        findings = [_read_only(each) if each.code in _WRITTEN_BY_SETTING_UP else each for each in findings]
+    return Examined(server.is_standby, state, found, states, tuple(findings))
+
+
+def _of_standby(server: Server) -> Iterator[Finding]:
+    if not server.is_standby:
+        return
+    if server.version < FIRST_DECODING_STANDBY:
+        yield Finding(
+            "standby_too_old",
+            f"The server is a standby of PostgreSQL {server.version}, which cannot decode its log",
+            f"read from its primary, or from a standby of PostgreSQL {FIRST_DECODING_STANDBY} or newer",
+        )
+    elif not server.has_feedback:
+        yield Finding(
+            "standby_without_feedback",
+            "The server is a standby that lets its primary remove rows of the catalogue which the slot still needs",
+            "set hot_standby_feedback to on there, and let it use a physical replication slot of the primary",
+            is_error=False,
+        )
+
+
+def _read_only(finding: Finding) -> Finding:
+    """The finding of a standby for what only its primary can mend."""
+    return Finding(
+        "publication_read_only",
+        finding.sentence,
+        "this server is a standby and cannot write, so run CREATE PUBLICATION … FOR TABLE … WITH "
+        "(publish_via_partition_root = true), or ALTER PUBLICATION … ADD TABLE …, on its primary",
+    )
 
 
 def _of_server(server: Server, *, has_slot: bool) -> list[Finding]:
@@ -259,13 +301,21 @@ def _of_table(table: TableState, publications: Sequence[str]) -> Iterator[Findin
 
 
 def _of_real_table(table: TableState, name: str, relation: str, publications: Sequence[str]) -> Iterator[Finding]:
-    if publications and not table.is_published:
+    if table.told_as_partitions_by and not table.is_published:
+        yield _told_as_partitions(table.told_as_partitions_by, name)
+    elif publications and not table.is_published:
         yield Finding(
             "table_not_published",
             f"The table {name} is not in the publication {', '.join(map(repr, publications))}",
             f"{_SET_UP}; if it was in it before, changes since then are lost, so copy this table afresh",
         )
-    if not table.is_identified:
+    if not table.is_identified and table.has_deferrable_key:
+        yield Finding(
+            "replica_identity",
+            f"The primary key of the table {name} is DEFERRABLE and so no replica identity: updates and deletes fail",
+            f"make it anew without DEFERRABLE, or run ALTER TABLE {relation} REPLICA IDENTITY FULL",
+        )
+    elif not table.is_identified:
         yield Finding(
             "replica_identity",
             f"The table {name} or a partition of it has no replica identity, so updates and deletes fail",
@@ -277,6 +327,15 @@ def _of_real_table(table: TableState, name: str, relation: str, publications: Se
             f"The role of the connection may not read the table {name}",
             f"run GRANT SELECT ON {relation} TO it",
         )
+
+
+def _told_as_partitions(publication: str, name: str) -> Finding:
+    return Finding(
+        "table_told_as_partitions",
+        f"The publication {publication!r} tells changes of the partitions of {name} as such",
+        f"run ALTER PUBLICATION {_quoted(publication)} SET (publish_via_partition_root = true); a slot that is there "
+        "already holds changes from before, which are still told so: drop it, set up anew, and copy the table afresh",
+    )
 
 
 def _quoted(name: str) -> str:

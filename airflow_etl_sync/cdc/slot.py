@@ -104,6 +104,8 @@ class ReplicationSlot:
     def tear_down(self) -> TornDown:
         """Drop the slot, then the publication, where this package made it. What is gone already is no error.
 
+        On a standby the publication is left, since only its primary can drop it.
+
         :raises ConfigurationError: where the slot belongs to something else
         :raises SourceError: where someone reads it now
         """
@@ -114,7 +116,7 @@ class ReplicationSlot:
                     raise finding.as_error()
             if examined.slot:
                 connection.execute(sql.DROP_SLOT, {"slot": self.slot})
-            ours = [each.name for each in examined.publications if each.is_ours]
+            ours = [each.name for each in examined.publications if each.is_ours and not examined.is_standby]
             for name in ours:
                 connection.execute(sql.drop_publication(name))
             return TornDown(examined.slot is not None, bool(ours))
@@ -225,6 +227,8 @@ class ReplicationSlot:
 
     def _create(self, connection: psycopg.Connection[Any], examined: Examined) -> None:
         if examined.slot is None:
+            if examined.is_standby:
+                connection.execute(sql.GIVE_UP_ON_A_QUIET_PRIMARY)
             connection.execute(sql.CREATE_SLOT, {"slot": self.slot})
 
     @contextmanager
@@ -300,6 +304,12 @@ def _explaining_waits() -> Generator[None]:
         raise SourceError(
             "A transaction in the source stays open, and a new slot must wait for all that write: try again when "
             "it has ended (see pg_stat_activity, and pg_prepared_xacts).",
+            sqlstate=error.sqlstate,
+        ) from None
+    except psycopg.errors.QueryCanceled as error:
+        raise SourceError(
+            "A new slot on a standby waits for its primary to write, which it did not: run "
+            "SELECT pg_log_standby_snapshot() on the primary while this is tried again.",
             sqlstate=error.sqlstate,
         ) from None
 

@@ -57,6 +57,8 @@ class TableState:
 
     :param is_publishable: whether it is one whose rows are written to the log
     :param is_identified: whether updates and deletes tell which row they change, in every partition
+    :param has_deferrable_key: whether its primary key is DEFERRABLE
+    :param told_as_partitions_by: a publication that tells changes of its partitions as such
     """
 
     table: TableName
@@ -65,6 +67,8 @@ class TableState:
     is_published: bool
     is_identified: bool
     is_readable: bool
+    has_deferrable_key: bool
+    told_as_partitions_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class Server:
     """A server, and what the connection's role may do there.
 
     :param may_replicate: whether it may use replication slots
+    :param version: the major version
+    :param has_feedback: whether a standby keeps its primary from removing rows that it needs
     """
 
     database: str
@@ -80,6 +86,9 @@ class Server:
     max_slots: int
     slots: int
     may_replicate: bool
+    is_standby: bool
+    version: int
+    has_feedback: bool
 
 
 def read_server(connection: psycopg.Connection[Any]) -> Server:

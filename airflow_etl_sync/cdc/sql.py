@@ -75,7 +75,10 @@ SELECT
         FROM pg_roles
         WHERE rolname = current_user AND (rolsuper OR rolreplication)
             OR rolname = 'rds_replication' AND pg_has_role(oid, 'MEMBER')
-    )
+    ),
+    pg_is_in_recovery(),
+    current_setting('server_version_num')::integer / 10000,
+    current_setting('hot_standby_feedback')::boolean
 """)
 """Amazon RDS gives the right to replicate by membership in a role of its own."""
 
@@ -139,7 +142,22 @@ SELECT
                     END
             )
     ),
-    coalesce(has_table_privilege(class.oid, 'SELECT'), false)
+    coalesce(has_table_privilege(class.oid, 'SELECT'), false),
+    EXISTS (
+        SELECT
+        FROM pg_index
+        WHERE pg_index.indrelid = class.oid AND pg_index.indisprimary AND NOT pg_index.indimmediate
+    ),
+    (
+        SELECT min(publication.pubname)
+        FROM pg_publication AS publication
+        JOIN pg_publication_tables AS published ON published.pubname = publication.pubname
+        JOIN pg_namespace AS leaf_namespace ON leaf_namespace.nspname = published.schemaname
+        JOIN pg_class AS leaf
+            ON leaf.relnamespace = leaf_namespace.oid AND leaf.relname = published.tablename AND leaf.oid <> class.oid
+        JOIN pg_partition_tree(class.oid) AS tree ON tree.relid = leaf.oid
+        WHERE publication.pubname = ANY(%(publications)s) AND NOT publication.pubviaroot
+    )
 FROM unnest(%(relations)s::text[]) WITH ORDINALITY AS wanted (relation, place)
 LEFT JOIN pg_class AS class ON class.oid = to_regclass(wanted.relation)
 LEFT JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
@@ -174,6 +192,9 @@ def drop_publication(publication: str) -> Composed:
 
 
 CREATE_SLOT = SQL("SELECT pg_create_logical_replication_slot(%(slot)s, {})").format(Literal(PLUGIN))
+
+GIVE_UP_ON_A_QUIET_PRIMARY = SQL("SET statement_timeout = '60s'")
+"""On a standby a new slot waits for the primary to tell which transactions run there, which it does when it writes."""
 
 DROP_SLOT = SQL("SELECT pg_drop_replication_slot(%(slot)s)")
 

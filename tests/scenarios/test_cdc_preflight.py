@@ -14,7 +14,9 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from airflow_etl_sync.cdc import sql
+from airflow_etl_sync.cdc.pgoutput import Decoder
 from airflow_etl_sync.cdc.slot import ReplicationSlot
+from airflow_etl_sync.core.changes import Insert
 from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.demo.postgres import EmbeddedPostgres
 from airflow_etl_sync.errors import ConfigurationError, SchemaError, SourceError, StateError
@@ -243,6 +245,38 @@ def test_table_that_does_not_tell_which_row(t: psycopg.Connection, slot: Replica
     with pytest.raises(SchemaError, match=r'or run ALTER TABLE "public"."x" REPLICA IDENTITY FULL'):
         slot.set_up([T, X])
     assert "slot_missing" in codes(slot)
+
+
+@pytest.mark.scenario("C07")
+def test_key_that_is_only_deferrable(t: psycopg.Connection, slot: ReplicationSlot) -> None:
+    t.execute("CREATE TABLE x (id int PRIMARY KEY DEFERRABLE, v text)")
+    with pytest.raises(
+        SchemaError, match=r"primary key of the table 'public.x' is DEFERRABLE .* REPLICA IDENTITY FULL"
+    ):
+        slot.set_up([X])
+    assert t.execute("SELECT FROM pg_publication").rowcount == 0
+    t.execute("ALTER TABLE x REPLICA IDENTITY FULL")
+    slot.set_up([X])
+    assert slot.preflight([X]) == []
+
+
+@pytest.mark.scenario("C15")
+def test_publication_that_tells_partitions_as_such(t: psycopg.Connection, slot: ReplicationSlot) -> None:
+    t.execute("CREATE TABLE x (id int PRIMARY KEY) PARTITION BY LIST (id)")
+    t.execute("CREATE TABLE x1 PARTITION OF x DEFAULT")
+    t.execute(SQL("CREATE PUBLICATION {} FOR TABLE x").format(Identifier(slot.publications[0])))
+    [_, finding] = slot.preflight([X])
+    with pytest.raises(SchemaError, match="publish_via_partition_root = true"):
+        slot.set_up([X])
+    assert "slot_missing" in codes(slot)
+    t.execute(finding.mending.partition(";")[0].removeprefix("run ").encode())
+    slot.set_up([X])
+    t.execute("INSERT INTO x VALUES (1)")
+    decoder = Decoder()
+    [told] = [each for each in map(decoder.decode, messages(slot)) if isinstance(each, Insert)]
+    assert str(told.relation) == "public.x"
+    assert slot.preflight([X]) == []
+    assert codes(slot, TableName("x1", "public")) == ["table_not_published"]
 
 
 @pytest.mark.scenario("C07")

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_etl_sync.cdc import preflight
 from airflow_etl_sync.cdc.preflight import Code, Finding
-from airflow_etl_sync.cdc.source_state import SlotState
+from airflow_etl_sync.cdc.source_state import Server, SlotState
 from airflow_etl_sync.errors import ConfigurationError, EtlSyncError, SchemaError, StateError
 
 SOUND = SlotState(
@@ -61,3 +61,13 @@ def test_the_error_says_who_can_mend_it(code: Code, kind: type[EtlSyncError]) ->
     assert type(error) is kind
     assert str(error) == "It is so: do that."
     assert not error.is_retryable
+
+
+@pytest.mark.scenario("C07")
+def test_a_standby_that_cannot_decode_its_log() -> None:
+    server = Server("d", "me", "logical", 10, 0, may_replicate=True, is_standby=True, version=15, has_feedback=True)
+    [finding] = preflight._of_standby(server)
+    assert (finding.code, finding.is_error) == ("standby_too_old", True)
+    assert str(finding).endswith("read from its primary, or from a standby of PostgreSQL 16 or newer.")
+    assert list(preflight._of_standby(replace(server, version=16))) == []
+    assert list(preflight._of_standby(replace(server, is_standby=False))) == []

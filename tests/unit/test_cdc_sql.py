@@ -116,7 +116,7 @@ def test_what_there_is_is_asked_with_bound_values() -> None:
     for statement, values in (
         (sql.READ_SERVER, []),
         (sql.READ_PUBLICATIONS, ["%(mark)s", "%(slot)s", "ANY(%(publications)s)"]),
-        (sql.READ_TABLES, ["ANY(%(publications)s)", "%(relations)s::text[]"]),
+        (sql.READ_TABLES, ["ANY(%(publications)s)", "ANY(%(publications)s)", "%(relations)s::text[]"]),
         (sql.KNOWN_TYPES, ["%(oids)s::oid[]"]),
     ):
         assert text(statement).strip().startswith("SELECT")
