@@ -50,10 +50,12 @@ _AGAIN = "read the slot again from its confirmed position."
 class Decoder:
     """Decodes messages in the order in which they come: those about rows refer to relations told before.
 
-    :ivar decoded_bytes: the length of all messages so far, for who must not hold too many
+    :ivar decoded: how many messages there were so far
+    :ivar decoded_bytes: and their length, for who must not hold too many
     """
 
     def __init__(self) -> None:
+        self.decoded = 0
         self.decoded_bytes = 0
         self._relations: dict[int, Relation] = {}
         self._by_kind: dict[int, Callable[[bytes], tuple[Message, int]]] = {
@@ -74,6 +76,7 @@ class Decoder:
 
         :raises StateError: for a kind of message or value that was not asked for, and for a message that is not whole
         """
+        self.decoded += 1
         self.decoded_bytes += len(data)
         try:
             message, end = self._by_kind[data[0]](data)

@@ -232,7 +232,6 @@ class _Batch:
     behind it decoded and folded.
 
     :param committed: where the last one's commit ends
-    :param messages: how many the slot gave
     """
 
     capturing: _Capturing
@@ -241,11 +240,11 @@ class _Batch:
     staging: ThreadPoolExecutor
     applying: ThreadPoolExecutor
     committed: Lsn | None = None
-    messages: int = 0
     counts: CdcCounts = field(default_factory=CdcCounts)
-    _bytes: int = 0
     _histories: Histories = field(init=False)
+    _decoder: Decoder = field(default_factory=Decoder)
     _fold: Fold = field(init=False)
+    _fold_begins: int = 0
     _fitting: dict[int, Relation] = field(default_factory=dict)
     _transactions: int = 0
     _staged: Future[StagedFold] | None = None
@@ -255,6 +254,11 @@ class _Batch:
         self._histories = Histories(self.capturing.wanted.histories)
         self._fold = self._new_fold()
 
+    @property
+    def messages(self) -> int:
+        """How many the slot has given."""
+        return self._decoder.decoded
+
     def take(self, messages: Iterable[tuple[Lsn, bytes]], committed: Lsn) -> None:
         """Fold and apply what comes, but for transactions that begin with a commit before the last one applied.
 
@@ -262,7 +266,7 @@ class _Batch:
         it is applied already is known before its changes come.
         """
         is_new, wanted, moment = False, self.capturing.wanted, self._histories.moment
-        for item in transactions(self._counted(messages), Decoder()):
+        for item in transactions(messages, self._decoder):
             if isinstance(item, Begin):
                 is_new = item.final_lsn >= committed
                 if is_new:
@@ -294,17 +298,12 @@ class _Batch:
                 self._fitting[id(change.relation)] = change.relation
         self._fold.add(change)
         limits = self.capturing.limits
-        if self._fold.changes >= limits.piece_changes or self._bytes >= limits.piece_bytes:
+        folded_bytes = self._decoder.decoded_bytes - self._fold_begins
+        if self._fold.changes >= limits.piece_changes or folded_bytes >= limits.piece_bytes:
             self._apply()
 
-    def _counted(self, messages: Iterable[tuple[Lsn, bytes]]) -> Iterator[tuple[Lsn, bytes]]:
-        for message in messages:
-            self.messages += 1
-            self._bytes += len(message[1])
-            yield message
-
     def _apply(self) -> None:
-        fold, self._fold, self._bytes = self._fold, self._new_fold(), 0
+        fold, self._fold, self._fold_begins = self._fold, self._new_fold(), self._decoder.decoded_bytes
         self._fitting.clear()
         if not fold.changes:
             return
