@@ -131,7 +131,7 @@ def table(measured: Round) -> str:
         ("captured, end to end", measured.capture_seconds),
     ):
         lines.append(f"| {step} | {seconds:.2f} | {measured.changes / seconds:,.0f} | {seconds / floor:.1f} |")
-    return "\n".join([*lines, "", f"{measured.changes:,} changes; peak memory {measured.peak_bytes / 1e6:,.0f} MB"])
+    return "\n".join([*lines, "", f"{measured.changes:,.0f} changes; peak memory {measured.peak_bytes / 1e6:,.0f} MB"])
 
 
 def main() -> None:
