@@ -1,9 +1,12 @@
 # Everything runs from .venv, which the first target that needs it creates. `make help` lists the targets.
 PYTHON ?= python3
-ROWS ?= 100000
+ROWS ?=
 PYTEST_ARGS ?=
 MINUTES ?= 30
 SEED ?=
+ROUNDS ?= 3
+LARGEST ?= 1000000
+BENCH_ARGS ?= --write tests/benchmarks/RESULTS.md
 SHELL := /bin/bash
 
 VENV := .venv
@@ -11,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-system soak lint format types wheel demo ui clean
+.PHONY: help test test-system soak bench bench-growth lint format types wheel demo ui clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +33,12 @@ test-system: $(STAMP) ## run the integration tests on the system's PostgreSQL 15
 soak: $(STAMP) ## for MINUTES, kill syncs beside busy writers and compare every row; SEED= repeats one
 	$(BIN)/python -m tests.scenarios.soak --minutes "$(MINUTES)" --seed "$(SEED)"
 
+bench: $(STAMP) ## compare with COPY and with dlt: ROWS rows, ROUNDS rounds, BENCH_ARGS="--no-dlt --no-airflow"
+	$(BIN)/python -m tests.benchmarks --rows "$(or $(ROWS),2000000)" --rounds "$(ROUNDS)" $(BENCH_ARGS)
+
+bench-growth: $(STAMP) ## draw how cost grows, up to LARGEST rows
+	$(BIN)/python -m tests.benchmarks.growth --largest "$(LARGEST)" --draw tests/benchmarks/growth.svg
+
 lint: $(STAMP) ## check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,11 +56,11 @@ wheel: $(STAMP) ## build the wheel and prove that it works in an empty environme
 	tests/wheel_in_empty_venv.sh $(BIN)/python dist/*.whl
 
 demo: $(STAMP) ## sync a shop of ROWS orders between two databases, then capture its changes, and check every row
-	$(BIN)/python -m airflow_etl_sync.demo --rows "$(ROWS)"
+	$(BIN)/python -m airflow_etl_sync.demo --rows "$(or $(ROWS),100000)"
 
 ui: $(STAMP) ## the same, then leave Airflow running until Ctrl-C
-	$(BIN)/python -m airflow_etl_sync.demo --ui --rows "$(ROWS)"
+	$(BIN)/python -m airflow_etl_sync.demo --ui --rows "$(or $(ROWS),100000)"
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) dist build .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench dist build .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
