@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import closing
 
 from sqlalchemy import Engine
 
+from airflow_etl_sync.core.ahead import BATCHES_AHEAD, ahead
 from airflow_etl_sync.core.chunking import ChunkReader, cut
 from airflow_etl_sync.core.model import Chunk, Extraction, RunIdentity, Stream, WindowRules
 from airflow_etl_sync.core.staging import Staging
@@ -72,7 +72,7 @@ def extract(
 
 def _stage_all(source: Source, state: Engine, staging: Staging, opening: Opening, chunk_rows: int) -> list[Chunk]:
     run, checkpoint = opening.run, opening.checkpoint
-    with closing(source.read(run.window, checkpoint.resume_after)) as batches:
+    with ahead(source.read(run.window, checkpoint.resume_after), BATCHES_AHEAD) as batches:
         return [
             _stage(source, state, staging, run, number, reader)
             for number, reader in enumerate(cut(batches, chunk_rows), start=len(checkpoint.chunks))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
+from airflow_etl_sync.core.ahead import CHUNKS_AHEAD, ahead
 from airflow_etl_sync.core.model import Chunk, Counts, Extraction, LoadRules
 from airflow_etl_sync.core.staging import Staging, read_batches
 from airflow_etl_sync.errors import DestinationError, StateError, explaining
@@ -42,9 +43,12 @@ def load(
     tables.ensure(destination.engine)
     done = _loaded(destination, extraction)
     keys = MergeKeys(extraction.primary_key, extraction.cursor_field, are_new=extraction.is_whole)
-    for chunk in extraction.chunks:
-        if chunk.number not in done:
-            _load_chunk(destination, staging, extraction, chunk, keys, rules, try_number)
+    pending = [chunk for chunk in extraction.chunks if chunk.number not in done]
+    with ahead(_stage_all(destination, staging, extraction, pending, try_number), CHUNKS_AHEAD) as waiting:
+        for chunk, staged in waiting:
+            doing = explaining(DestinationError, f"load chunk {chunk.number}")
+            with doing, destination.engine.begin() as connection:
+                merge_once(destination, connection, extraction.extraction_id, chunk, staged, keys, rules)
     after = _loaded(destination, extraction)
     counts = sum((after[chunk.number] for chunk in extraction.chunks), Counts())
     seconds = time.monotonic() - began
@@ -58,21 +62,15 @@ def _loaded(destination: Destination, extraction: Extraction) -> dict[int, Count
         return ledger.loaded(connection, extraction.extraction_id).get(destination.target, {})
 
 
-def _load_chunk(
-    destination: Destination,
-    staging: Staging,
-    extraction: Extraction,
-    chunk: Chunk,
-    keys: MergeKeys,
-    rules: LoadRules,
-    try_number: int,
-) -> None:
-    with staging.open(extraction, chunk) as file:
-        staged = stage(
-            destination, extraction.extraction_id, chunk.number, try_number, file.schema_arrow, read_batches(file)
-        )
-    with explaining(DestinationError, f"load chunk {chunk.number}"), destination.engine.begin() as connection:
-        merge_once(destination, connection, extraction.extraction_id, chunk, staged, keys, rules)
+def _stage_all(
+    destination: Destination, staging: Staging, extraction: Extraction, chunks: Sequence[Chunk], try_number: int
+) -> Iterator[tuple[Chunk, StagedChunk]]:
+    """Bring one chunk after another to the destination's side."""
+    for chunk in chunks:
+        with staging.open(extraction, chunk) as file:
+            schema, batches = file.schema_arrow, read_batches(file)
+            staged = stage(destination, extraction.extraction_id, chunk.number, try_number, schema, batches)
+        yield chunk, staged
 
 
 def stage(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import closing
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_etl_sync.core.chunking import ChunkReader, cut
+from airflow_etl_sync.core.ahead import BATCHES_AHEAD, CHUNKS_AHEAD, ahead
+from airflow_etl_sync.core.chunking import cut
 from airflow_etl_sync.core.model import Chunk, Counts, CursorValue, LoadRules, RunIdentity, Stream, Window, WindowRules
 from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.journey.advance import close
@@ -15,7 +17,10 @@ from airflow_etl_sync.journey.load import merge_once, stage
 from airflow_etl_sync.journey.opening import open_run
 from airflow_etl_sync.state import ledger, runs
 from airflow_etl_sync.state.runs import Run
-from airflow_etl_sync.systems.base import Destination, MergeKeys, Source
+from airflow_etl_sync.systems.base import Destination, MergeKeys, Source, StagedChunk
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
@@ -69,15 +74,26 @@ def sync(
     keys = MergeKeys(opening.shape.primary_key, stream.cursor_field, are_new=opening.is_whole)
     loading = _Loading(source, destination, keys, load_rules, run)
     rows = sum(chunk.rows for chunk in checkpoint.chunks)
-    with closing(source.read(run.window, checkpoint.resume_after)) as batches:
-        for number, reader in enumerate(cut(batches, chunk_rows), start=len(checkpoint.chunks)):
-            rows += loading.checkpoint(number, reader, try_number)
+    with (
+        ahead(source.read(run.window, checkpoint.resume_after), BATCHES_AHEAD) as batches,
+        ahead(loading.stage_all(batches, chunk_rows, len(checkpoint.chunks), try_number), CHUNKS_AHEAD) as waiting,
+    ):
+        for chunk in waiting:
+            rows += loading.checkpoint(chunk)
     with explaining(DestinationError, "close the run"), destination.engine.begin() as connection:
         runs.mark_extracted(connection, run, rows)
         advanced = close(connection, run.extraction_id)
     seconds = time.monotonic() - began
     log.info("Synced %s into %s: %s, %.1f s", stream.sync_key, destination.target, advanced.counts, seconds)
     return SyncReport(run.extraction_id, run.window, advanced.watermark, advanced.counts, seconds)
+
+
+class _Waiting(NamedTuple):
+    """A staged chunk, and where reading goes on behind it."""
+
+    chunk: Chunk
+    staged: StagedChunk
+    position: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +104,20 @@ class _Loading:
     rules: LoadRules
     run: Run
 
-    def checkpoint(self, number: int, reader: ChunkReader, try_number: int) -> int:
-        """Bring one chunk over and commit it; its number of rows."""
-        extraction_id = self.run.extraction_id
-        staged = stage(self.destination, extraction_id, number, try_number, reader.schema, reader)
-        chunk = Chunk(number, reader.rows, 0)
-        position = dict(self.source.position(reader.last))
-        with explaining(DestinationError, f"load chunk {number}"), self.destination.engine.begin() as connection:
+    def stage_all(
+        self, batches: Iterator[pa.RecordBatch], chunk_rows: int, first: int, try_number: int
+    ) -> Iterator[_Waiting]:
+        """Bring one chunk after another to the destination's side."""
+        for number, reader in enumerate(cut(batches, chunk_rows), start=first):
+            staged = stage(self.destination, self.run.extraction_id, number, try_number, reader.schema, reader)
+            yield _Waiting(Chunk(number, reader.rows, 0), staged, dict(self.source.position(reader.last)))
+
+    def checkpoint(self, waiting: _Waiting) -> int:
+        """Merge one chunk and commit it; its number of rows."""
+        chunk, extraction_id = waiting.chunk, self.run.extraction_id
+        doing = explaining(DestinationError, f"load chunk {chunk.number}")
+        with doing, self.destination.engine.begin() as connection:
             runs.hold(connection, self.run)
-            merge_once(self.destination, connection, extraction_id, chunk, staged, self.keys, self.rules)
-            ledger.record_extracted(connection, extraction_id, chunk, position)
+            merge_once(self.destination, connection, extraction_id, chunk, waiting.staged, self.keys, self.rules)
+            ledger.record_extracted(connection, extraction_id, chunk, waiting.position)
         return chunk.rows
