@@ -52,7 +52,7 @@ def incremental_sync(
     schema_contract: str = "evolve",
     max_errors: int | str | None = None,
     max_error_percent: float | str | None = None,
-    chunk_rows: int | str = 250_000,
+    chunk_rows: int | str = 100_000,
     staging_uri: str | None = None,
     load_parts: int | str = 4,
     default_args: Mapping[str, Any] | None = None,

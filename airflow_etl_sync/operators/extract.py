@@ -82,7 +82,7 @@ class IncrementalExtractOperator(BaseOperator):
         range_start: str | int | datetime | None = None,
         range_end: str | int | datetime | None = None,
         full_refresh: bool | str = False,
-        chunk_rows: int | str = 250_000,
+        chunk_rows: int | str = 100_000,
         staging_uri: str | None = None,
         load_parts: int | str = 4,
         **kwargs: Any,

@@ -93,7 +93,7 @@ class IncrementalSyncOperator(BaseOperator):
         schema_contract: str = "evolve",
         max_errors: int | str | None = None,
         max_error_percent: float | str | None = None,
-        chunk_rows: int | str = 250_000,
+        chunk_rows: int | str = 50_000,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -10,11 +10,12 @@ import psycopg
 
 from airflow_etl_sync.demo.postgres import EmbeddedPostgres
 from tests.benchmarks import contestants, report
-from tests.benchmarks.rounds import SERVER_SETTINGS, VERSION, Course
+from tests.benchmarks.rounds import CHUNK_ROWS, SERVER_SETTINGS, VERSION, Course
 
 
 def main() -> None:
     given = _arguments()
+    chunk_rows = dict.fromkeys(CHUNK_ROWS, given.chunk_rows) if given.chunk_rows else CHUNK_ROWS
     with tempfile.TemporaryDirectory(prefix="etl-sync-benchmark-") as root:
         _tell("setting up")
         taking_part = contestants.prepare(Path(root), with_airflow=given.airflow, with_dlt=given.dlt)
@@ -25,7 +26,7 @@ def main() -> None:
                 rows=given.rows,
                 changes=max(2, given.rows // 10),
                 folder=Path(root),
-                chunk_rows=given.chunk_rows,
+                chunk_rows=chunk_rows,
                 tell=_tell,
             )
             lines = report.summarise(list(course.run(given.rounds)))
@@ -38,7 +39,7 @@ def main() -> None:
             lines,
             rows=given.rows,
             rounds=given.rounds,
-            chunk_rows=given.chunk_rows,
+            chunk_rows=chunk_rows,
             server=server_version,
         )
         _tell(f"written to {given.write.name}")
@@ -48,7 +49,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests.benchmarks", description=__doc__)
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--chunk-rows", type=int, default=250_000)
+    parser.add_argument("--chunk-rows", type=int, help="other chunks than the package's defaults")
     parser.add_argument("--airflow", action=argparse.BooleanOptionalAction, default=True, help="run in Airflow too")
     parser.add_argument(
         "--dlt", action=argparse.BooleanOptionalAction, default=True, help="run dlt, which is installed"

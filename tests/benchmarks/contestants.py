@@ -19,7 +19,7 @@ DLT_ENVIRONMENT = ROOT / ".bench" / "dlt"
 FLOOR, ONE_TASK, CHAIN, DLT = "floor", "one_task", "chain", "dlt"
 AIRFLOW = {"one_task_airflow": ONE_TASK, "chain_airflow": CHAIN}
 TITLES = {
-    FLOOR: "COPY | COPY, INSERT … ON CONFLICT (the floor)",
+    FLOOR: "the floor: COPY into COPY, INSERT … ON CONFLICT",
     ONE_TASK: "one task",
     CHAIN: "chain",
     "one_task_airflow": "one task, in Airflow",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks.contestants import DLT, DLT_REQUIREMENTS, FLOOR, TITLES
+from tests.benchmarks.contestants import CHAIN, DLT, DLT_REQUIREMENTS, FLOOR, ONE_TASK, TITLES
 from tests.benchmarks.rounds import PHASES, Phase, Result
 
 BEGIN, END = "<!-- measured: written by make bench -->", "<!-- end of what is measured -->"
@@ -86,13 +86,16 @@ def show(lines: Iterable[Line], rows: int, rounds: int) -> None:
     Console(width=170).print(table)
 
 
-def write(path: Path, lines: Sequence[Line], *, rows: int, rounds: int, chunk_rows: int, server: str) -> None:
+def write(
+    path: Path, lines: Sequence[Line], *, rows: int, rounds: int, chunk_rows: Mapping[str, int], server: str
+) -> None:
     """Replace what was measured in a Markdown file, and leave the rest of it."""
+    chunks = f"chunks of {chunk_rows[ONE_TASK]:,} rows in one task and {chunk_rows[CHAIN]:,} in the chain"
     measured = "\n".join(
         [
             BEGIN,
             "",
-            f"{rows:,} rows of 15 columns, {rounds} rounds, chunks of {chunk_rows:,} rows. {machine(server)}",
+            f"{rows:,} rows of 15 columns, {rounds} rounds, {chunks}. {machine(server)}",
             "",
             f"| {' | '.join(HEADINGS)} |",
             f"|{'|'.join(['---'] * 2 + ['---:'] * (len(HEADINGS) - 2))}|",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -14,7 +14,7 @@ import psycopg
 
 from airflow_etl_sync.demo.postgres import FOLDERS, EmbeddedPostgres, _package
 from tests.benchmarks import measurements
-from tests.benchmarks.contestants import Contestant
+from tests.benchmarks.contestants import CHAIN, ONE_TASK, Contestant
 from tests.benchmarks.measuring import Measured, run_measured
 
 Phase = Literal["full", "delta", "nothing"]
@@ -26,6 +26,9 @@ SERVER_SETTINGS = {
     "checkpoint_timeout": "1h",  # as are checkpoints taken
     "max_wal_size": "16GB",
 }
+CHUNK_ROWS = {ONE_TASK: 50_000, CHAIN: 100_000, "one_task_airflow": 50_000, "chain_airflow": 100_000}
+"""The package's own defaults."""
+
 CLEARLY_LATER_SECONDS = 2.5
 """Between a change and the next run, so that the change lies clearly before the next watermark."""
 
@@ -59,7 +62,7 @@ class Course:
     rows: int
     changes: int
     folder: Path
-    chunk_rows: int = 250_000
+    chunk_rows: Mapping[str, int] = field(default_factory=lambda: CHUNK_ROWS)
     phases: Sequence[Phase] = PHASES
     tell: Callable[[str], None] = print
 
@@ -124,7 +127,7 @@ class Course:
             "target": target,
             "cursor": cursor,
             "folder": str(self.folder / contestant.name),
-            "chunk_rows": self.chunk_rows,
+            "chunk_rows": self.chunk_rows.get(contestant.name),
             "psql": str(PSQL),
         }
         measured = run_measured(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from airflow_etl_sync import IncrementalSyncOperator, incremental_sync
 from airflow_etl_sync.demo.postgres import EmbeddedPostgres
 from tests.benchmarks import contestants, growth, measurements, report, rounds
 from tests.benchmarks.contestants import CHAIN, FLOOR, ONE_TASK
@@ -16,6 +18,7 @@ from tests.benchmarks.measuring import ContestantError, run_measured
 from tests.placing import quickest_place
 
 ROWS = 600
+CHUNK_ROWS = dict.fromkeys(rounds.CHUNK_ROWS, 100)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,7 @@ def course(bench_server: EmbeddedPostgres, tmp_path: Path) -> rounds.Course:
     """A course without dlt, which is installed when it is wanted."""
     taking_part = contestants.prepare(tmp_path, with_airflow=False, with_dlt=False)
     return rounds.Course(
-        server=bench_server, contestants=taking_part, rows=ROWS, changes=60, folder=tmp_path, chunk_rows=100
+        server=bench_server, contestants=taking_part, rows=ROWS, changes=60, folder=tmp_path, chunk_rows=CHUNK_ROWS
     )
 
 
@@ -68,7 +71,7 @@ def test_airflow_takes_part(bench_server: EmbeddedPostgres, tmp_path: Path) -> N
         rows=ROWS,
         changes=60,
         folder=tmp_path,
-        chunk_rows=100,
+        chunk_rows=CHUNK_ROWS,
         phases=["full"],
     )
     results = list(course.run(rounds=1))  # which compares the rows after each
@@ -119,10 +122,18 @@ def counts(**given: int) -> dict[str, int]:
     return {"processed": sum(all_counts.values())} | all_counts
 
 
+def test_chunks_are_those_that_users_get() -> None:
+    given = {
+        ONE_TASK: inspect.signature(IncrementalSyncOperator.__init__).parameters["chunk_rows"].default,
+        CHAIN: inspect.signature(incremental_sync).parameters["chunk_rows"].default,
+    }
+    assert given == {name: rounds.CHUNK_ROWS[name] for name in given}
+
+
 def assert_reported(lines: list[report.Line], path: Path) -> None:
     """What is measured replaces what was measured before, and the rest of the file stays."""
     path.write_text("# Results\n\nbefore\n\n" + report.BEGIN + "\nold\n" + report.END + "\n\nbehind\n")
-    report.write(path, lines, rows=ROWS, rounds=1, chunk_rows=100, server="18.4")
+    report.write(path, lines, rows=ROWS, rounds=1, chunk_rows=CHUNK_ROWS, server="18.4")
     text = path.read_text()
     assert text.startswith("# Results\n\nbefore\n") and text.endswith("\n\nbehind\n") and "\nold\n" not in text
     assert text.count("\n| full | ") == text.count("\n| nothing | ") == 3
