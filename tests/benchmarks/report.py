@@ -22,11 +22,13 @@ HEADINGS = (
     "phase",
     "contestant",
     "seconds",
-    "from to",
+    "min-max",
     "rows/s",
     "ratio",
-    "whole process s",
-    "memory MB",
+    "with start",
+    "own CPU",
+    "server CPU",
+    "MB",
     "largest MB",
 )
 PACKAGES = ("adbc-driver-postgresql", "apache-airflow", "psycopg", "pyarrow", "sqlalchemy")

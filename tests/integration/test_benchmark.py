@@ -137,4 +137,5 @@ def assert_reported(lines: list[report.Line], path: Path) -> None:
     text = path.read_text()
     assert text.startswith("# Results\n\nbefore\n") and text.endswith("\n\nbehind\n") and "\nold\n" not in text
     assert text.count("\n| full | ") == text.count("\n| nothing | ") == 3
+    assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {len(report.HEADINGS) + 1}
     report.show(lines, ROWS, 1)
