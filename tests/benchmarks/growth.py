@@ -44,8 +44,8 @@ def draw(path: Path, measured: dict[int, list[Result]]) -> None:
             _line(load, measured, name, title, "full", "seconds")
             _line(memory, measured, name, title, "full", "megabytes")
             _line(delta, measured, name, title, "delta", "seconds")
-        _label(load, "first load", "seconds")
         load.set_yscale("log")
+        _label(load, "first load", "seconds")
         _label(memory, "first load: largest process", "MB")
         changes = next(result.rows for results in measured.values() for result in results if result.phase == "delta")
         _label(delta, f"{changes:,} changes into a table of so many rows", "seconds")
@@ -64,7 +64,8 @@ def _line(axes: Axes, measured: dict[int, list[Result]], name: str, title: str, 
 
 def _label(axes: Axes, title: str, unit: str) -> None:
     axes.set(title=title, xlabel="rows", ylabel=unit, xscale="log")
-    axes.set_ylim(bottom=None if axes.get_yscale() == "log" else 0)
+    if axes.get_yscale() != "log":
+        axes.set_ylim(bottom=0)
     axes.grid(visible=True, alpha=0.3)
     axes.legend()
 

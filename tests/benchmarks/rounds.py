@@ -137,7 +137,10 @@ class Course:
             server_pid=self.server.pid or 0,
             environment=contestant.environment_for(source, target),
         )
-        self.tell(f"round {number + 1}, {phase}, {contestant.name}: {measured.seconds:.2f} s")
+        self.tell(
+            f"round {number + 1}, {phase}, {contestant.name}: {measured.seconds:.2f} s, "
+            f"{measured.largest_bytes / 1e6:.0f} MB"
+        )
         with psycopg.connect(target, autocommit=True) as connection:
             connection.execute("VACUUM (ANALYZE) measurement")
         rows = {"full": self.rows, "delta": self.changes, "nothing": 0}[phase]
