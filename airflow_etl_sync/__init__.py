@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.sensors.notify import PostgresNotifySensor
     from airflow_etl_sync.triggers.notify import PostgresNotifyTrigger
     from airflow_etl_sync.triggers.slot import ReplicationSlotTrigger
+    from airflow_etl_sync.yaml_syncs.factory import dags_from_yaml, refuse_invalid_syncs
 
 __all__ = [
     "CdcSetUpOperator",
@@ -56,7 +57,9 @@ __all__ = [
     "UpsertLoadOperator",
     "WatermarkAdvanceOperator",
     "WatermarkSetOperator",
+    "dags_from_yaml",
     "incremental_sync",
+    "refuse_invalid_syncs",
 ]
 
 _HOMES = {
@@ -74,7 +77,9 @@ _HOMES = {
     "UpsertLoadOperator": "operators.load",
     "WatermarkAdvanceOperator": "operators.advance",
     "WatermarkSetOperator": "operators.watermark",
+    "dags_from_yaml": "yaml_syncs.factory",
     "incremental_sync": "factory",
+    "refuse_invalid_syncs": "yaml_syncs.factory",
 }
 
 

@@ -16,7 +16,7 @@ from airflow_etl_sync.operators.load import UpsertLoadOperator
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_PATIENCE = {
+PATIENCE = {
     "retries": 3,
     "retry_delay": timedelta(seconds=30),
     "retry_exponential_backoff": True,
@@ -120,7 +120,7 @@ def incremental_sync(
 def _patient_group(group_id: str, default_args: Mapping[str, Any] | None) -> TaskGroup:
     """Make a group whose own defaults give way to those of the DAG and of the groups around it."""
     group = TaskGroup(group_id)  # which takes over the defaults of the group around it
-    group.default_args = {**_PATIENCE, **(group.dag.default_args or {}), **group.default_args, **(default_args or {})}
+    group.default_args = {**PATIENCE, **(group.dag.default_args or {}), **group.default_args, **(default_args or {})}
     return group
 
 
