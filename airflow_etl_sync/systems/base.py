@@ -119,6 +119,13 @@ class Destination(Protocol):
         """
 
 
+class TypedDestination(Destination, Protocol):
+    """One that tells the types of its columns, for records that come without any."""
+
+    def types(self) -> Mapping[str, str]:
+        """The type of each column of the target, without length or precision; empty where there is no table yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tolerance:
     """What a merge may leave undone, and what it should look out for.

@@ -22,6 +22,7 @@ EXPECTED = {
     "orders_by_cdc": {"schedule": "*/5 * * * *", "tasks": ["capture", "set_up"]},
     "orders_on_notify": {"schedule": ["shop_orders_changed"], "tasks": ["sync_orders"]},
     "reconcile_nightly": {"schedule": "0 3 * * *", "tasks": ["reconcile_orders"]},
+    "order_scores": {"schedule": "*/10 * * * *", "tasks": ["score_orders"]},
     "shop_orders": {"schedule": "@hourly", "tasks": ["sync.advance", "sync.extract", "sync.load"]},
     "shop_users": {"schedule": "*/15 * * * *", "tasks": ["sync"]},
     "shop_orders_deleted": {"schedule": "0 3 * * *", "tasks": ["reconcile"]},
