@@ -74,6 +74,24 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedRead:
+    """A statement that reading a window takes.
+
+    :param rows: how many rows the source expects it to give
+    """
+
+    statement: str
+    rows: int
+
+
+class PlanningSource(Source, Protocol):
+    """One that tells what reading would take."""
+
+    def plan(self, window: Window) -> list[PlannedRead]:
+        """The statements of a window, not run."""
+
+
+@dataclass(frozen=True, slots=True)
 class StagedChunk:
     """A chunk on the destination's side, not yet merged.
 
