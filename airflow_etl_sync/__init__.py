@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.sensors.slot import ReplicationSlotSensor
     from airflow_etl_sync.triggers.notify import PostgresNotifyTrigger
     from airflow_etl_sync.triggers.slot import ReplicationSlotTrigger
+    from airflow_etl_sync.yaml_syncs.factory import dags_from_yaml, refuse_invalid_syncs
 
 __all__ = [
     "CdcSetUpOperator",
@@ -58,7 +59,9 @@ __all__ = [
     "UpsertLoadOperator",
     "WatermarkAdvanceOperator",
     "WatermarkSetOperator",
+    "dags_from_yaml",
     "incremental_sync",
+    "refuse_invalid_syncs",
 ]
 
 _HOMES = {
@@ -77,7 +80,9 @@ _HOMES = {
     "UpsertLoadOperator": "operators.load",
     "WatermarkAdvanceOperator": "operators.advance",
     "WatermarkSetOperator": "operators.watermark",
+    "dags_from_yaml": "yaml_syncs.factory",
     "incremental_sync": "factory",
+    "refuse_invalid_syncs": "yaml_syncs.factory",
 }
 
 

@@ -16,7 +16,7 @@ from airflow_etl_sync.operators.load import UpsertLoadOperator
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_PATIENCE = {
+PATIENCE = {
     "retries": 3,
     "retry_delay": timedelta(seconds=30),
     "retry_exponential_backoff": True,
@@ -55,6 +55,7 @@ def incremental_sync(
     chunk_rows: int | str = 100_000,
     staging_uri: str | None = None,
     load_parts: int | str = 4,
+    dry_run: bool | str = False,
     default_args: Mapping[str, Any] | None = None,
 ) -> TaskGroup:
     """Make a sync as a task group: extract, then load mapped over the parts of the extraction, then advance.
@@ -93,6 +94,7 @@ def incremental_sync(
     :param chunk_rows: most rows in one chunk
     :param staging_uri: where chunks are written
     :param load_parts: how many loads run at the same time at most
+    :param dry_run: only tell the window, the SQL and the estimated rows; all three tasks are skipped
     :param default_args: arguments for all tasks of the group, as Airflow takes them
     :raises ConfigurationError: where a literal argument is wrong; templates are checked when they run
     """
@@ -104,7 +106,7 @@ def incremental_sync(
             cursor_field=cursor_field, table=table, sql=sql, primary_key=primary_key, columns=columns, where=where,
             lag=lag, initial_value=initial_value, on_cursor_null=on_cursor_null, range_start=range_start,
             range_end=range_end, full_refresh=full_refresh, chunk_rows=chunk_rows, staging_uri=staging_uri,
-            load_parts=load_parts,
+            load_parts=load_parts, dry_run=dry_run,
         )  # fmt: skip
         load = UpsertLoadOperator.partial(
             task_id="load", destination_conn_id=destination_conn_id, table=destination_table,
@@ -120,7 +122,7 @@ def incremental_sync(
 def _patient_group(group_id: str, default_args: Mapping[str, Any] | None) -> TaskGroup:
     """Make a group whose own defaults give way to those of the DAG and of the groups around it."""
     group = TaskGroup(group_id)  # which takes over the defaults of the group around it
-    group.default_args = {**_PATIENCE, **(group.dag.default_args or {}), **group.default_args, **(default_args or {})}
+    group.default_args = {**PATIENCE, **(group.dag.default_args or {}), **group.default_args, **(default_args or {})}
     return group
 
 

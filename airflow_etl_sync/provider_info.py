@@ -63,6 +63,9 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_etl_sync.hooks.cdc"]}],
         "connection-types": [_POSTGRES_CDC],
+        "task-decorators": [
+            {"name": "etl_sync", "class-name": "airflow_etl_sync.decorators.etl_sync.etl_sync_task"},
+        ],
         "sensors": [
             {
                 "integration-name": _INTEGRATION,

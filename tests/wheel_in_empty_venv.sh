@@ -34,7 +34,8 @@ files = sorted(path.name for path in Path(folder).glob("*.py"))
 bag = DagBag(dag_folder=folder)
 if bag.import_errors:
     raise SystemExit("\n".join(f"{path}: {error}" for path, error in bag.import_errors.items()))
-without = set(files) - {Path(dag.fileloc).name for dag in bag.dags.values()}
+makes_none = {"sync_factory_errors.py"}  # it only tells what is wrong with the DAGs of another file
+without = set(files) - {Path(dag.fileloc).name for dag in bag.dags.values()} - makes_none
 if without or not files:
     raise SystemExit(f"examples without a DAG: {sorted(without) or 'the wheel ships no example at all'}")
 for dag_id, dag in sorted(bag.dags.items()):

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 _DECLARED = b"etl_sync.type"
 _BASE = b"etl_sync.base_type"
+_INFERRED = b"etl_sync.inferred"
 
 
 class ColumnTypes(NamedTuple):
@@ -28,6 +29,19 @@ def noted(name: str, arrow_type: pa.DataType, types: ColumnTypes, notes: dict[by
 
     told = {_DECLARED: types.declared.encode(), _BASE: types.base.encode()}
     return pa.field(name, arrow_type, metadata=told | (notes or {}))
+
+
+def inferred(name: str, arrow_type: pa.DataType, types: ColumnTypes) -> pa.Field:
+    """A field whose type nobody has declared: it was told from values, and the next values may tell another.
+
+    :param types: what a new column gets, and the type of the values, without length or precision
+    """
+    return noted(name, arrow_type, types, {_INFERRED: b"1"})
+
+
+def is_inferred(field: pa.Field) -> bool:
+    """Whether nobody has declared the field's type."""
+    return _INFERRED in field.metadata
 
 
 def types_of(field: pa.Field) -> ColumnTypes:

@@ -108,15 +108,11 @@ class Stream:
     on_cursor_null: OnCursorNull = "include"
 
     def __post_init__(self) -> None:
-        _refuse_unstorable("sync_key", self.sync_key)
         _refuse_unstorable("cursor_field", self.cursor_field)
         _refuse_unstorable("primary_key", *self.primary_key)
         _refuse_unstorable("columns", *self.columns)
         _refuse_unstorable("sql or where", self.sql, self.where)
-        if len(self.sync_key) > _LONGEST_SYNC_KEY:
-            raise ConfigurationError(f"sync_key is longer than {_LONGEST_SYNC_KEY} characters: shorten it.")
-        if not self.sync_key.strip():
-            raise ConfigurationError("sync_key is empty: give the sync a unique name.")
+        refuse_bad_sync_key(self.sync_key)
         if not self.cursor_field:
             raise ConfigurationError(f"cursor_field is empty: name the column by which {self.sync_key!r} grows.")
         if (self.table is None) == (self.sql is None):
@@ -408,6 +404,18 @@ def _refuse_unstorable(name: str, *texts: str | None) -> None:
     """What no database takes: NUL, and halves of a surrogate pair."""
     if any(text is not None and re.search("[\0\ud800-\udfff]", text) for text in texts):
         raise ConfigurationError(f"{name} holds a character that no database can store: remove it.")
+
+
+def refuse_bad_sync_key(sync_key: str) -> None:
+    """Keep out what cannot name a sync.
+
+    :raises ConfigurationError: where it is empty, too long, or cannot be stored
+    """
+    _refuse_unstorable("sync_key", sync_key)
+    if len(sync_key) > _LONGEST_SYNC_KEY:
+        raise ConfigurationError(f"sync_key is longer than {_LONGEST_SYNC_KEY} characters: shorten it.")
+    if not sync_key.strip():
+        raise ConfigurationError("sync_key is empty: give the sync a unique name.")
 
 
 def refuse_unknown(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -159,6 +159,21 @@ def as_table_map(name: str, value: object) -> dict[TableName, TableName]:
     return {TableName.parse(source): TableName.parse(target) for source, target in pairs.items()}
 
 
+def as_text_map(name: str, value: object) -> dict[str, str]:
+    """Take a mapping of texts to texts, or the text that Jinja or JSON makes of one; empty where none is given.
+
+    :raises ConfigurationError: where it is none, or holds what is no text or an empty one
+    """
+    if is_absent(value):
+        return {}
+    pairs = (_json_or_none(value) or _literal(value.strip())) if isinstance(value, str) else value
+    if not isinstance(pairs, Mapping) or not all(
+        isinstance(part, str) and part for pair in pairs.items() for part in pair
+    ):
+        _refuse(name, value, "a mapping of names to texts")
+    return dict(pairs)
+
+
 def as_lag(name: str, value: object) -> timedelta | int:
     """Take how far a watermark stays behind.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow.sdk import BaseOperator
 
 from airflow_etl_sync.operators import _arguments as arguments
@@ -53,12 +54,14 @@ class IncrementalExtractOperator(BaseOperator):
     :param staging_uri: where chunks are written, by default ``[etl_sync] staging_uri`` or a private
         directory in ``AIRFLOW_HOME``, which serves one machine
     :param load_parts: into how many parts the extraction is dealt at most
+    :param dry_run: only tell the window, the SQL and the estimated rows, in the log and as XCom ``plan``; nothing is
+        read or written, and the task and those after it are skipped
     """
 
     template_fields = (
         "sync_key", "source_conn_id", "state_conn_id", "cursor_field", "table", "sql", "primary_key", "columns",
         "where", "lag", "initial_value", "on_cursor_null", "range_start", "range_end", "full_refresh", "chunk_rows",
-        "staging_uri", "load_parts",
+        "staging_uri", "load_parts", "is_dry_run",
     )  # fmt: skip
     template_ext = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
@@ -85,6 +88,7 @@ class IncrementalExtractOperator(BaseOperator):
         chunk_rows: int | str = 100_000,
         staging_uri: str | None = None,
         load_parts: int | str = 4,
+        dry_run: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -106,6 +110,7 @@ class IncrementalExtractOperator(BaseOperator):
         self.chunk_rows = chunk_rows
         self.staging_uri = staging_uri
         self.load_parts = load_parts
+        self.is_dry_run = dry_run
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Read one window into staging.
@@ -114,9 +119,20 @@ class IncrementalExtractOperator(BaseOperator):
         :raises AirflowFailException: where another try cannot help
         """
         with failing_for_good():
+            if arguments.as_flag("dry_run", self.is_dry_run):
+                self._skip_with_plan(context)
             parts = min(arguments.as_count("load_parts", self.load_parts), _MOST_PARTS)
             extraction = self._extract(context)
         return [part.to_json() for part in extraction.parts(parts)]
+
+    def _skip_with_plan(self, context: Context) -> NoReturn:
+        from airflow_etl_sync.journey.planning import plan
+        from airflow_etl_sync.operators._journey_terms import source_of, state_of, stream_of, window_rules_of
+
+        stream = stream_of(self)
+        found = plan(source_of(self, stream), state_of(self.state_conn_id), stream=stream, rules=window_rules_of(self))
+        context["ti"].xcom_push(key="plan", value=found.to_json())
+        raise AirflowSkipException(f"A dry run: about {found.estimated_rows} rows would be read.")
 
     def _extract(self, context: Context) -> Extraction:
         from airflow_etl_sync.hooks.connections import postgres_access

@@ -55,13 +55,15 @@ class IncrementalSyncOperator(BaseOperator):
         ``max_error_percent`` allows
     :param max_error_percent: how many per cent of the run's rows may be
     :param chunk_rows: how many rows are loaded at most before the next checkpoint
+    :param dry_run: only tell the window, the SQL and the estimated rows, in the log and as the result; nothing is read
+        or written
     """
 
     template_fields = (
         "sync_key", "source_conn_id", "destination_conn_id", "cursor_field", "destination_table", "table", "sql",
         "primary_key", "columns", "where", "lag", "initial_value", "on_cursor_null", "range_start", "range_end",
         "full_refresh", "conflict", "conflict_field", "create_table", "synced_at_column", "schema_contract",
-        "max_errors", "max_error_percent", "chunk_rows",
+        "max_errors", "max_error_percent", "chunk_rows", "is_dry_run",
     )  # fmt: skip
     template_ext = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
@@ -94,6 +96,7 @@ class IncrementalSyncOperator(BaseOperator):
         max_errors: int | str | None = None,
         max_error_percent: float | str | None = None,
         chunk_rows: int | str = 50_000,
+        dry_run: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -121,6 +124,7 @@ class IncrementalSyncOperator(BaseOperator):
         self.max_errors = max_errors
         self.max_error_percent = max_error_percent
         self.chunk_rows = chunk_rows
+        self.is_dry_run = dry_run
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the journey.
@@ -129,6 +133,8 @@ class IncrementalSyncOperator(BaseOperator):
         :raises AirflowFailException: where another try cannot help
         """
         with failing_for_good():
+            if arguments.as_flag("dry_run", self.is_dry_run):
+                return self._plan()
             report = self._sync(context)
         return {
             "sync_key": self.sync_key,
@@ -139,6 +145,13 @@ class IncrementalSyncOperator(BaseOperator):
             "counts": report.counts.to_json(),
             "seconds": round(report.seconds, 3),
         }
+
+    def _plan(self) -> dict[str, Any]:
+        from airflow_etl_sync.journey.planning import plan
+        from airflow_etl_sync.operators._journey_terms import source_of, state_of, stream_of, window_rules_of
+
+        stream, state = stream_of(self), state_of(self.destination_conn_id)
+        return plan(source_of(self, stream), state, stream=stream, rules=window_rules_of(self)).to_json()
 
     def _sync(self, context: Context) -> SyncReport:
         from airflow_etl_sync.hooks.connections import postgres_access

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -59,6 +59,17 @@ def read(connection: Connection, cursor_type: CursorType, text: str) -> CursorVa
     if cursor_type != "text" and written.lower() in _NOT_FINITE:
         raise ConfigurationError("The value is not finite: no cursor goes on from there. To read everything, reset.")
     return CursorValue(cursor_type, written)
+
+
+def as_python(connection: Connection, value: CursorValue) -> Any:
+    """A cursor value as Python writes it: datetime, date, int, Decimal or str. Moments are in UTC."""
+    return connection.scalar(select(_typed(value)))
+
+
+def clock(connection: Connection) -> datetime:
+    """The database's own clock, as of the transaction's start."""
+    moment: datetime = connection.execute(select(func.now())).scalar_one()
+    return moment
 
 
 def go_back(connection: Connection, value: CursorValue, back: timedelta | int) -> CursorValue:

@@ -209,6 +209,11 @@ def mark_extracted(connection: Connection, run: Run, rows: int) -> None:
     _set(connection, run.extraction_id, status="extracted", rows_extracted=rows, extracted_at=now)
 
 
+def record_high(connection: Connection, run: Run, high: CursorValue | None) -> None:
+    """Note where the next window starts, for a run that knows it only once everything is read."""
+    _set(connection, run.extraction_id, high=_text(high), **({"cursor_type": high.type} if high else {}))
+
+
 def mark_done(connection: Connection, extraction_id: str, counts: Counts) -> None:
     """Note that everything is loaded and the watermark moved."""
     _set(connection, extraction_id, status="done", finished_at=datetime.now(timezone.utc), **asdict(counts))

@@ -74,6 +74,24 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedRead:
+    """A statement that reading a window takes.
+
+    :param rows: how many rows the source expects it to give
+    """
+
+    statement: str
+    rows: int
+
+
+class PlanningSource(Source, Protocol):
+    """One that tells what reading would take."""
+
+    def plan(self, window: Window) -> list[PlannedRead]:
+        """The statements of a window, not run."""
+
+
+@dataclass(frozen=True, slots=True)
 class StagedChunk:
     """A chunk on the destination's side, not yet merged.
 
@@ -117,6 +135,13 @@ class Destination(Protocol):
         :param rows: how many rows must be there; fewer means that a crash emptied the staging
         :raises DataError: where more rows cannot be loaded than are tolerated
         """
+
+
+class TypedDestination(Destination, Protocol):
+    """One that tells the types of its columns, for records that come without any."""
+
+    def types(self) -> Mapping[str, str]:
+        """The type of each column of the target, without length or precision; empty where there is no table yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,14 +20,17 @@ DAGS = "dags"
 # From the top to the bottom: a room may import its own floor and those below.
 FLOORS = (
     {DAGS},
-    {"__init__", "cli", "demo", "factory", "hooks", "operators", "plugin", "provider_info", "sensors", "triggers"},
+    {
+        "__init__", "cli", "decorators", "demo", "factory", "hooks", "operators", "plugin", "provider_info", "sensors",
+        "triggers", "yaml_syncs",
+    },
     {"journey"},
     {"cdc", "systems"},
     {"state"},
     {"core"},
     {"errors"},
     {"faults"},
-)
+)  # fmt: skip
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ENGINE = set().union(*FLOORS[2:])
 PARSED_WITH_DAGS = FLOORS[1] - {"demo"}

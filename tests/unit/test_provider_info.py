@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.resources import files
 from importlib.util import find_spec
@@ -55,6 +56,14 @@ def test_it_has_no_key_that_airflow_does_not_know(schema: dict[str, Any]) -> Non
 def test_it_names_every_module_of_that_kind(kind: str, suffix: str) -> None:
     assert named_modules(kind) == modules_that_define(suffix, kind)
     assert all(find_spec(module) for module in named_modules(kind))
+
+
+def test_its_task_decorators_are_what_airflow_gives_as_task_attributes() -> None:
+    from airflow.sdk import task
+
+    for decorator in get_provider_info()["task-decorators"]:
+        module, _, name = decorator["class-name"].rpartition(".")
+        assert getattr(task, decorator["name"]) is getattr(import_module(module), name)
 
 
 def test_every_module_belongs_to_an_integration() -> None:

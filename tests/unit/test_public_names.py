@@ -31,7 +31,8 @@ OPERATORS = {
     "WatermarkSetOperator",
 }
 WAITING = {"PostgresNotifySensor", "PostgresNotifyTrigger", "ReplicationSlotSensor", "ReplicationSlotTrigger"}
-PUBLIC_NAMES = ERRORS | OPERATORS | WAITING | {"PostgresCdcHook", "incremental_sync"}
+FUNCTIONS = {"dags_from_yaml", "incremental_sync", "refuse_invalid_syncs"}
+PUBLIC_NAMES = ERRORS | OPERATORS | WAITING | FUNCTIONS | {"PostgresCdcHook"}
 
 
 def test_the_public_names_are_exactly_these() -> None:

@@ -607,6 +607,7 @@ def test_flag_suspects(flag: bool, was: str) -> None:
 
 def test_plan() -> None:
     assert sql.sessions.plan("SELECT 1") == "EXPLAIN SELECT 1"
+    assert_text(sql.sessions.estimate("SELECT 1"), "EXPLAIN (FORMAT JSON) SELECT 1")
 
 
 def test_insert() -> None:

@@ -15,7 +15,7 @@ from airflow_etl_sync.systems.postgres.access import PostgresAccess, driver_of
 from airflow_etl_sync.systems.postgres.fitting import fit
 from airflow_etl_sync.systems.postgres.merging import Merging
 from airflow_etl_sync.systems.postgres.rejects import StagedRows
-from airflow_etl_sync.systems.postgres.target import open_target, refuse_unfit
+from airflow_etl_sync.systems.postgres.target import open_target, read_columns, refuse_unfit
 from airflow_etl_sync.systems.postgres.types import staging_type
 
 if TYPE_CHECKING:
@@ -45,6 +45,14 @@ class PostgresDestination:
     @property
     def target(self) -> str:
         return str(self._table)
+
+    def types(self) -> dict[str, str]:
+        """The type of each of the table's columns, below any domain and without length or precision; none yet, none."""
+        with (
+            explaining(DestinationError, f"look at {self.target!r}"),
+            closing(self._access.connect()) as connection,
+        ):
+            return {name: column.base for name, column in read_columns(connection, self._table).items()}
 
     def stage(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StagedChunk:
         """Copy the batches into an unlogged table of the state schema."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_etl_sync.core.columns import types_of
+from airflow_etl_sync.core.columns import is_inferred, types_of
 from airflow_etl_sync.core.contract import Change, SchemaChange
 from airflow_etl_sync.core.model import LoadRules
 from airflow_etl_sync.errors import DataError, SchemaError
@@ -70,6 +70,10 @@ def fit(
     left_out, refusals = frozenset[str](), tuple[Refusal, ...]()
     changes: list[SchemaChange] = []
     contract = rules.schema_contract
+    if contract in ("freeze", "discard_column"):  # what was told from values fits as long as the values do
+        told = [field for field in unlike if is_inferred(field)]
+        bent = fitting.misfits(told)
+        unlike = [field for field in unlike if field not in told or field in bent]
     if contract == "freeze":
         fitting.refuse(new, unlike)
     if contract == "evolve":
@@ -112,7 +116,8 @@ class _Fitting:
         """Whether the table's column may not take every value of the stream's."""
         column = self.target.columns[field.name]
         declared, base = types_of(field)
-        return not column.is_generated and column.declared != declared and not holds(column.base_declared, base)
+        is_same = column.declared == declared and not is_inferred(field)
+        return not column.is_generated and not is_same and not holds(column.base_declared, base)
 
     def change(self, field: pa.Field, change: Change, new_type: str | None = None) -> SchemaChange:
         column = self.target.columns.get(field.name)

@@ -13,10 +13,11 @@ from airflow_etl_sync.core.model import CursorType, Stream, Window, WindowRules
 from airflow_etl_sync.errors import ConfigurationError, DataError, SchemaError, SourceError, explaining
 from airflow_etl_sync.faults import fault_of
 from airflow_etl_sync.state.watermarks import Watermark
-from airflow_etl_sync.systems.base import OpenedWindow, Position, Shape
+from airflow_etl_sync.systems.base import OpenedWindow, PlannedRead, Position, Shape
 from airflow_etl_sync.systems.postgres import sql
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.placement import is_placed
+from airflow_etl_sync.systems.postgres.planning import planned
 from airflow_etl_sync.systems.postgres.snapshots import open_snapshot
 from airflow_etl_sync.systems.postgres.transactions import open_xid_window, refuse_older_state, refuse_without_xmin
 from airflow_etl_sync.systems.postgres.types import CURSOR_TYPES, ENCODING, StreamColumn, normalised, position_text
@@ -107,6 +108,14 @@ class PostgresSource:
                         if part == "window" and self._is_placed:
                             _refuse_below(window, self._stream, marked)
                         yield marked
+
+    def plan(self, window: Window) -> list[PlannedRead]:
+        statements = [self._statement(part, window, None) for part in self._parts(window)]
+        with (
+            explaining(SourceError, f"plan the reading of {self._stream.sync_key!r}"),
+            closing(self._access.connect()) as connection,
+        ):
+            return planned(connection, _settings(window, None), statements)
 
     def position(self, batch: pa.RecordBatch) -> Position:
         part = (batch.schema.metadata or {})[_PART].decode()

@@ -51,6 +51,7 @@ ARGUMENTS: dict[str, Any] = {
     "max_errors": None,
     "max_error_percent": None,
     "chunk_rows": 100,
+    "dry_run": False,
 }
 RECONCILE_ARGUMENTS: dict[str, Any] = {
     **{

@@ -29,6 +29,10 @@ READING_SETTINGS = ("SET LOCAL lc_monetary = 'C'", "SET LOCAL xmloption = conten
 SET_VALUE = "SELECT set_config($1, $2, true)"
 
 
+SET_NAMED_VALUE = "SELECT set_config(%s, %s, true)"
+"""The same for the other driver."""
+
+
 def setting(name: str) -> str:
     """The name of the transaction-local setting that holds a value of the window or of a position."""
     return f"etl_sync.{name}"
@@ -54,6 +58,11 @@ WHERE pg_locks.pid = pg_backend_pid() AND pg_locks.locktype = 'relation'
 def plan(statement: str) -> str:
     """Plan a statement, which locks the tables that it reads until the transaction ends."""
     return SQL("EXPLAIN {}").format(SQL(statement)).as_string(None)
+
+
+def estimate(statement: str) -> Composed:
+    """Plan a statement and tell what is expected of it, in JSON."""
+    return SQL("EXPLAIN (FORMAT JSON) {}").format(SQL(statement))
 
 
 BE_PATIENT = SQL("SET LOCAL lock_timeout = '30s'")

@@ -1,0 +1,1 @@
+"""Decorators that Airflow offers as ``@task.…``."""
