@@ -35,7 +35,7 @@ from sqlalchemy import (
 from airflow_etl_sync.errors import DestinationError, StateError, explaining
 
 SCHEMA = "etl_sync"
-REVISION = "0003"
+REVISION = "0004"
 _MIGRATION_LOCK = 0x65746C73796E63  # "etlsync" in ASCII
 
 metadata = MetaData(schema=SCHEMA)
@@ -55,7 +55,7 @@ sync_run = Table(
     "sync_run",
     metadata,
     Column("extraction_id", String(32), primary_key=True),
-    Column("sync_key", String(250), nullable=False, index=True),
+    Column("sync_key", String(250), nullable=False),
     Column("kind", String(20), nullable=False),
     Column("status", String(20), nullable=False),
     Column("dag_id", String(250), nullable=False),
@@ -75,7 +75,7 @@ sync_run = Table(
     Column("attempt", Integer, nullable=False),
     Column("is_resumed", Boolean, nullable=False),
     Column("is_overtaken", Boolean, nullable=False),
-    Column("started_at", DateTime(timezone=True), nullable=False, index=True),
+    Column("started_at", DateTime(timezone=True), nullable=False),
     Column("extracted_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
     Column("rows_extracted", BigInteger, nullable=False),
@@ -85,6 +85,7 @@ sync_run = Table(
     Column("skipped", BigInteger, nullable=False),
     Column("errors", BigInteger, nullable=False),
     Column("deleted", BigInteger, nullable=False, server_default="0"),
+    Index("sync_run_newest", "sync_key", "started_at"),
 )
 
 extracted_chunk = Table(
@@ -197,21 +198,22 @@ def ensure(engine: Engine) -> None:
     """
     with explaining(DestinationError, f"prepare the state tables in schema {SCHEMA}"):
         with engine.connect() as connection:
-            if _revision(connection) == REVISION:
+            if revision_of(connection) == REVISION:
                 return
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-            if _revision(connection) != REVISION:
+            if revision_of(connection) != REVISION:
                 _migrate(connection)
 
 
 def are_there(engine: Engine) -> bool:
     """Whether this database has state tables, of whichever revision: a question that creates none."""
     with explaining(DestinationError, "look for the state tables"), engine.connect() as connection:
-        return _revision(connection) is not None
+        return revision_of(connection) is not None
 
 
-def _revision(connection: Connection) -> str | None:
+def revision_of(connection: Connection) -> str | None:
+    """Which revision a database's state tables are of; None where it has none."""
     version = Table("alembic_version", MetaData(schema=SCHEMA), Column("version_num", String(32)))
     if not inspect(connection).has_table("alembic_version", schema=SCHEMA):
         return None
