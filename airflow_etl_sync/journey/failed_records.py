@@ -30,11 +30,11 @@ _RECORDS_AT_ONCE = 1_000
 _NO_LIMIT = sys.maxsize
 
 
-def find(state: Engine, sync_key: str | None = None) -> list[StoredRecord]:
+def find(state: Engine, sync_key: str | None = None, at_most: int | None = None) -> list[StoredRecord]:
     """The failed records that are open, of one sync or of all, oldest first."""
     tables.ensure(state)
     with explaining(DestinationError, "read the failed records"), state.begin() as connection:
-        return failed_records.find_open(connection, sync_key)
+        return failed_records.find_open(connection, sync_key, at_most)
 
 
 def summarise(state: Engine, sync_key: str) -> list[dict[str, Any]]:
@@ -44,14 +44,19 @@ def summarise(state: Engine, sync_key: str) -> list[dict[str, Any]]:
 
 
 def replay_all(
-    destination_of: Callable[[TableName], Destination], state: Engine, sync_key: str, identity: RunIdentity
+    destination_of: Callable[[TableName], Destination],
+    state: Engine,
+    sync_key: str,
+    identity: RunIdentity,
+    at_most: int | None = None,
 ) -> Counts:
     """Replay the open records of a sync, whichever tables they are for.
 
     :param destination_of: gives the destination of a table
+    :param at_most: so many records, the oldest; by default all
     """
     counts = Counts()
-    by_target = sorted(find(state, sync_key), key=lambda record: record.target)
+    by_target = sorted(find(state, sync_key, at_most), key=lambda record: record.target)
     for _, records in groupby(by_target, key=lambda record: record.target):
         alike = list(records)
         counts += replay(destination_of(TableName.parse(alike[0].target)), alike, identity)

@@ -54,6 +54,21 @@ def list_all(state: Engine) -> list[Standing]:
         return watermarks.standings(connection)
 
 
+def preview(state: Engine, request: ChangeRequest) -> tuple[CursorValue | None, CursorValue | None]:
+    """The old and the new value that :func:`change` would record now; nothing is changed.
+
+    :raises EtlSyncError: as :func:`change`
+    """
+    _prepare(state)
+    with explaining(DestinationError, "read the watermark"), state.begin() as connection:
+        cursor_values.pin_settings(connection)
+        found = watermarks.standings(connection, request.sync_key)
+        if not found and not (request.action == "reset" and runs.has_run(connection, request.sync_key)):
+            raise _unknown(request.sync_key)
+        old = found[0].watermark.cursor if found else None
+        return old, _new_value(connection, request, old)
+
+
 def change(state: Engine, request: ChangeRequest, signature: Signature) -> WatermarkChange:
     """Change a watermark and record it, both or neither.
 

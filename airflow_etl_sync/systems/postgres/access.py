@@ -45,9 +45,17 @@ class PostgresAccess:
     """One database and the login to it.
 
     :param conninfo: a libpq connection string or URI; never shown, since it holds the password
+    :param patience_seconds: for so long a server that is not ready is asked again; by default :data:`CONNECT_SECONDS`
     """
 
     conninfo: str = field(repr=False)
+    patience_seconds: float | None = None
+
+    def hasty(self, connect_seconds: int = 3) -> PostgresAccess:
+        """The same database for somebody who waits at a screen: one attempt to connect, and a short one."""
+        from psycopg.conninfo import make_conninfo
+
+        return PostgresAccess(make_conninfo(self.conninfo, connect_timeout=str(connect_seconds)), patience_seconds=0)
 
     def connect(self) -> psycopg.Connection[TupleRow]:
         """A psycopg connection in autocommit mode: each statement sees the newest state.
@@ -58,7 +66,7 @@ class PostgresAccess:
 
         from airflow_etl_sync.systems.postgres.sql.sessions import PIN_DATES
 
-        connection = _patiently(lambda: psycopg.connect(self._named(**_ENCODING), autocommit=True))
+        connection = self._patiently(lambda: psycopg.connect(self._named(**_ENCODING), autocommit=True))
         connection.execute(PIN_DATES)
         return connection
 
@@ -88,7 +96,10 @@ class PostgresAccess:
         import adbc_driver_postgresql.dbapi
 
         connect: Callable[[], AdbcConnection] = partial(adbc_driver_postgresql.dbapi.connect, self._named(**_ENCODING))
-        return _patiently(connect)
+        return self._patiently(connect)
+
+    def _patiently(self, connect: Callable[[], _Connection]) -> _Connection:
+        return _patiently(connect, CONNECT_SECONDS if self.patience_seconds is None else self.patience_seconds)
 
     def _named(self, **more: str) -> str:
         from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -104,13 +115,13 @@ def driver_of(connection: SqlAlchemyConnection) -> psycopg.Connection[Any]:
     return connection.connection.driver_connection  # type: ignore[return-value]
 
 
-def _patiently(connect: Callable[[], _Connection]) -> _Connection:
+def _patiently(connect: Callable[[], _Connection], seconds: float) -> _Connection:
     """Try to connect until it succeeds, another attempt cannot help, or the time is over."""
     from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_exponential, wait_random
 
     attempts = Retrying(
         retry=retry_if_exception(lambda error: not_ready(error) is not None),
-        stop=stop_before_delay(CONNECT_SECONDS),
+        stop=stop_before_delay(seconds),
         wait=wait_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS) + wait_random(0, FIRST_WAIT_SECONDS),
         before_sleep=_tell,
         reraise=True,
