@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-system soak bench bench-growth lint format types wheel demo ui clean
+.PHONY: help test test-system soak bench bench-growth lint format types wheel demo ui pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ demo: $(STAMP) ## sync a shop of ROWS orders between two databases, then capture
 
 ui: $(STAMP) ## the same, then leave Airflow running until Ctrl-C
 	$(BIN)/python -m airflow_etl_sync.demo --ui --rows "$(or $(ROWS),100000)"
+
+pictures: $(STAMP) ## take the pictures in docs/images anew; needs Chromium and ChromeDriver
+	$(BIN)/python -m tests.page.pictures docs/images
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .bench dist build .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs a wheel into an empty environment and proves that Airflow finds the provider there, its command starts,
-# and its example DAGs import.
+# Installs a wheel into an empty environment and proves that Airflow finds the provider and the page there, its command
+# starts, and its example DAGs import.
 # Usage: tests/wheel_in_empty_venv.sh PYTHON WHEEL
 set -euo pipefail
 
@@ -21,6 +21,21 @@ cd "$room" # so that nothing is imported from the checkout
 grep --quiet '^airflow-etl-sync ' "$room/providers" || { echo "airflow providers list does not show airflow-etl-sync" >&2; exit 1; }
 
 "$room/venv/bin/etl-sync" watermark rewind --help
+
+"$room/venv/bin/airflow" plugins --output plain | tee "$room/plugins"
+grep --quiet '^etl_sync ' "$room/plugins" || { echo "airflow plugins does not show etl_sync" >&2; exit 1; }
+
+"$room/venv/bin/python" - <<'CODE'
+from airflow_etl_sync.plugin.app import the_app
+from airflow_etl_sync.plugin.pages import _templates, static_file
+
+templates = _templates()
+for name in ("list", "sync", "failed", "rewind", "reset", "replay", "trouble"):
+    templates.get_template(f"{name}.html")
+if not (static_file("page.css") and static_file("page.js")):
+    raise SystemExit("the wheel lacks the page's style sheet or script")
+print(f"page: {len(the_app().routes)} routes")
+CODE
 
 "$room/venv/bin/python" - <<'CODE'
 from pathlib import Path

@@ -56,16 +56,25 @@ class Airflow:
     :param metadata: conninfo URI of an empty database, or of one that Airflow has used before.
     :param connections: connections in Airflow's JSON form, by their id.
     :param has_schedules: whether DAGs also run by their schedule, not only when triggered.
+    :param guests: other users' roles by their name; each one's password is the administrator's.
     """
 
     def __init__(
-        self, *, home: Path, dags: Path, metadata: str, connections: Mapping[str, str], has_schedules: bool
+        self,
+        *,
+        home: Path,
+        dags: Path,
+        metadata: str,
+        connections: Mapping[str, str],
+        has_schedules: bool,
+        guests: Mapping[str, str] | None = None,
     ) -> None:
         self._home = home
         self._dags = dags
         self._metadata = metadata
         self._connections = connections
         self._has_schedules = has_schedules
+        self._roles = {**(guests or {}), USERNAME: "admin"}
         self._port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._guardian: Guardian | None = None
@@ -141,7 +150,7 @@ class Airflow:
         self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         passwords = self._home / "passwords.json"
         passwords.touch(mode=0o600)
-        passwords.write_text(json.dumps({USERNAME: self.password}))
+        passwords.write_text(json.dumps(dict.fromkeys(self._roles, self.password)))
         (self._home / "config").mkdir(exist_ok=True)
         (self._home / "config" / "airflow_local_settings.py").write_text(LOCAL_SETTINGS)
 
@@ -172,7 +181,7 @@ class Airflow:
             "CORE__PARALLELISM": "4",
             "CORE__EXECUTION_API_SERVER_URL": f"{self.address}/execution/",
             "CORE__FERNET_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USERNAME}:admin",
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in self._roles.items()),
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._home / "passwords.json"),
             "DATABASE__SQL_ALCHEMY_CONN": self._metadata.replace("postgresql://", "postgresql+psycopg2://", 1),
             "API__HOST": HOST,
