@@ -22,7 +22,7 @@ from airflow_etl_sync.cdc.tables import CdcCounts, CdcTable, SourceTable
 from airflow_etl_sync.cdc.wanted import Wanted
 from airflow_etl_sync.core.changes import Begin, Change, Commit, Lsn, Relation, Truncate, lsn_text
 from airflow_etl_sync.core.model import RunIdentity
-from airflow_etl_sync.errors import DestinationError, StateError, explaining
+from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.journey import cdc_opening
 from airflow_etl_sync.journey.cdc_opening import FirstCopy
 from airflow_etl_sync.state import cdc_pipelines, runs, tables
@@ -111,7 +111,7 @@ def capture(
     engine = destination.engine()
     tables.ensure(engine)
     run = cdc_opening.begin(destination, slot, sync_key, found, identity, resync=resync)
-    cdc_opening.copy(engine, sync_key, found, first_copy)
+    cdc_opening.copy(engine, run, found, first_copy)
     rows = SourceRows(source)
     started_at = datetime.now(timezone.utc)
     capturing = _Capturing(
@@ -170,7 +170,7 @@ class _Capturing:
         """Apply and acknowledge the next transactions, at least one and whole ones only."""
         with explaining(DestinationError, "apply a batch of changes"), self.engine.begin() as connection:
             pipeline = cdc_pipelines.locked(connection, self.run.sync_key)
-            self._refuse_abandoned(connection)
+            runs.refuse_abandoned(connection, self.run)
             with (
                 _collecting_seldom(),
                 ThreadPoolExecutor(1) as staging,
@@ -197,13 +197,6 @@ class _Capturing:
         for name, seen in self.rows.asked.items():
             cdc_pipelines.raise_copied_until(connection, self.run.sync_key, self.wanted.sources[name], seen)
         self.rows.asked.clear()
-
-    def _refuse_abandoned(self, connection: Connection) -> None:
-        if not runs.is_unfinished(connection, self.run.extraction_id):
-            raise StateError(
-                f"A newer run of the change stream {self.run.sync_key!r} has begun and goes on with it, so this one "
-                "stops: run one at a time (max_active_runs=1)."
-            )
 
     def _being_copied(self, connection: Connection, pipeline: Pipeline) -> set[str]:
         """The tables in which rows may be newer than what is applied of their changes."""

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FirstCopy = Callable[[Sequence[SourceTable]], None]
-"""Copies tables that are not ready, as :mod:`airflow_etl_sync.state.cdc_pipelines` tells, and marks them ready."""
+FirstCopy = Callable[[Sequence[SourceTable], Run], None]
+"""Copies tables that are not ready, as :mod:`airflow_etl_sync.state.cdc_pipelines` tells, and marks them ready, unless
+a newer run than the one given has begun."""
 
 
 def preflight(slot: ReplicationSlot, tables_: Sequence[CdcTable]) -> None:
@@ -72,8 +73,9 @@ def begin(
         )
 
 
-def copy(engine: Engine, sync_key: str, found: Sequence[SourceTable], first_copy: FirstCopy | None) -> None:
+def copy(engine: Engine, run: Run, found: Sequence[SourceTable], first_copy: FirstCopy | None) -> None:
     """Have the tables copied that are not; their changes have been kept since the slot was made."""
+    sync_key = run.sync_key
     with explaining(DestinationError, "read the state tables"), engine.begin() as connection:
         ready = {each.source for each in cdc_pipelines.tables_of(connection, sync_key) if each.status == "ready"}
         missing = [table for table in found if str(table.terms.source) not in ready]
@@ -81,7 +83,7 @@ def copy(engine: Engine, sync_key: str, found: Sequence[SourceTable], first_copy
             for table in missing:
                 cdc_pipelines.mark_ready(connection, sync_key, str(table.terms.source), None)
     if missing and first_copy is not None:
-        first_copy(missing)
+        first_copy(missing, run)
 
 
 def read_records(engine: Engine, sync_key: str, found: Sequence[SourceTable]) -> Mapping[str, Record]:

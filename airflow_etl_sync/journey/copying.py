@@ -20,11 +20,13 @@ from sqlalchemy import Engine
 from airflow_etl_sync.cdc.history_target import CopyPlace, HistoryCopy, HistoryTarget
 from airflow_etl_sync.cdc.tables import CdcTable
 from airflow_etl_sync.cdc.visibility import read_written, read_written_at, wait_until_visible
+from airflow_etl_sync.core.changes import lsn_text
 from airflow_etl_sync.core.history import just_before
 from airflow_etl_sync.core.model import Counts, RunIdentity, Stream, TableName, WindowRules
 from airflow_etl_sync.errors import DestinationError, SourceError, explaining
 from airflow_etl_sync.journey.sync import sync
-from airflow_etl_sync.state import cdc_histories, cdc_pipelines, watermarks
+from airflow_etl_sync.state import cdc_histories, cdc_pipelines, runs, watermarks
+from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import Destination
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
@@ -41,17 +43,23 @@ def copy_tables(
     sync_key: str,
     tables: Sequence[CdcTable],
     identity: RunIdentity,
+    run: Run,
     *,
     chunk_rows: int = CHUNK_ROWS,
 ) -> Counts:
     """Copy those tables of a pipeline that are not copied yet; the pipeline and its slot must be there.
 
-    Killed and run again, the same task goes on behind the last chunk, and another begins that table anew.
+    Killed and run again, the same task goes on behind the last chunk, and another begins that table anew. So does the
+    same task where the pipeline stands elsewhere by now: what was copied is older than what is still to be told.
 
+    :param run: the capture for which they are copied
+    :raises StateError: where a newer capture has begun: it copies what is not ready, and this one must not say that
+        it is
     :raises EtlSyncError: see :mod:`airflow_etl_sync.errors`; chunks that were committed stay
     """
     state = destination.engine()
     with explaining(DestinationError, "read the state of the change stream"), state.begin() as connection:
+        applied = lsn_text(cdc_pipelines.applied(connection, sync_key))
         status = {each.source: each.status for each in cdc_pipelines.tables_of(connection, sync_key)}
     counts = Counts()
     for table in tables:
@@ -69,10 +77,11 @@ def copy_tables(
             load_rules=table.landing_rules,
             identity=identity,
             chunk_rows=chunk_rows,
+            resumable_at=applied,
         )
         with explaining(SourceError, "ask for the position of the log"), closing(source.connect()) as connection:
             until = read_written(connection)
-        _close(state, sync_key, key, table, until)
+        _close(state, run, key, table, until)
         log.info("Copied %s into %s: %s", table.source, table.target, report.counts)
         counts += report.counts
     return counts
@@ -98,8 +107,11 @@ def _target(destination: PostgresAccess, table: CdcTable, place: CopyPlace | Non
     return HistoryCopy(HistoryTarget(destination, table.target, table.key), place)
 
 
-def _close(state: Engine, sync_key: str, key: str, table: CdcTable, until: int) -> None:
+def _close(state: Engine, run: Run, key: str, table: CdcTable, until: int) -> None:
     """Note that the table is copied; the copy itself is no sync that goes on, so it leaves no watermark."""
     with explaining(DestinationError, "note that a table is copied"), state.begin() as connection:
+        cdc_pipelines.locked(connection, run.sync_key)
+        runs.refuse_abandoned(connection, run)
         watermarks.forget(connection, key)
-        cdc_pipelines.mark_ready(connection, sync_key, str(table.source), until)
+        runs.abandon_overtaken(connection, key)
+        cdc_pipelines.mark_ready(connection, run.sync_key, str(table.source), until)

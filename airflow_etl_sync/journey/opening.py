@@ -49,6 +49,7 @@ def open_run(
     target: str,
     staging_uri: str,
     host: str,
+    resumable_at: str = "",
 ) -> Opening:
     """Begin a run, or resume the one that this task's last try left unfinished.
 
@@ -57,7 +58,7 @@ def open_run(
     """
     shape = source.describe()
     tables.ensure(state)
-    fingerprint = _fingerprint(stream, rules, shape, target, staging_uri)
+    fingerprint = _fingerprint(stream, rules, shape, target, staging_uri, resumable_at)
     with explaining(DestinationError, "read the state tables"), state.begin() as connection:
         watermark = watermarks.read(connection, stream.sync_key)
         unfinished = runs.find_unfinished(connection, identity, stream.sync_key, fingerprint, watermark.version)
@@ -96,6 +97,5 @@ def open_run(
     return Opening(run, Checkpoint(), shape, given_up)
 
 
-def _fingerprint(stream: Stream, rules: WindowRules, shape: Shape, target: str, staging_uri: str) -> str:
-    asked = repr((stream, rules, shape, target, staging_uri))
-    return hashlib.sha256(asked.encode()).hexdigest()
+def _fingerprint(*asked: Stream | WindowRules | Shape | str) -> str:
+    return hashlib.sha256(repr(asked).encode()).hexdigest()

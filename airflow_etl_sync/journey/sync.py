@@ -50,6 +50,7 @@ def sync(
     identity: RunIdentity,
     chunk_rows: int,
     try_number: int = 1,
+    resumable_at: str = "",
 ) -> SyncReport:
     """Keep the destination in step with the stream: one run from reading to the watermark.
 
@@ -57,6 +58,7 @@ def sync(
     together, so a retry goes on after the last one.
 
     :param chunk_rows: at most so many rows are merged in one transaction
+    :param resumable_at: something that must be the same for a retry to go on, beside what is asked for
     :raises EtlSyncError: see :mod:`airflow_etl_sync.errors`; checkpoints that were committed stay
     """
     began = time.monotonic()
@@ -69,6 +71,7 @@ def sync(
         target=destination.target,
         staging_uri="",
         host="",
+        resumable_at=resumable_at,
     )
     run, checkpoint = opening.run, opening.checkpoint
     keys = MergeKeys(opening.shape.primary_key, stream.cursor_field, are_new=opening.is_whole)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.core.model import RunIdentity
     from airflow_etl_sync.hooks.cdc import PostgresCdcHook
     from airflow_etl_sync.journey.cdc import CdcReport
+    from airflow_etl_sync.state.runs import Run
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 log = logging.getLogger(__name__)
@@ -170,7 +171,8 @@ def _copy(
     sync_key: str,
     identity: RunIdentity,
     tables: Sequence[SourceTable],
+    run: Run,
 ) -> None:
     from airflow_etl_sync.journey.copying import copy_tables
 
-    copy_tables(hook.access(), destination, sync_key, [each.terms for each in tables], identity)
+    copy_tables(hook.access(), destination, sync_key, [each.terms for each in tables], identity, run)

@@ -243,16 +243,33 @@ def abandon_captures(connection: Connection, sync_key: str) -> None:
     """Mark the unfinished captures of a change stream as abandoned.
 
     To be called while its pipeline is locked: a capture that lives is then between two batches, and is refused the
-    next one by :func:`is_unfinished`. So what is staged for an abandoned run is never in use.
+    next one by :func:`refuse_abandoned`. So what is staged for an abandoned run is never in use.
     """
     captures = (sync_run.c.sync_key == sync_key) & (sync_run.c.kind == "cdc") & sync_run.c.status.in_(_UNFINISHED)
     connection.execute(update(sync_run).where(captures).values(status="abandoned"))
 
 
-def is_unfinished(connection: Connection, extraction_id: str) -> bool:
-    """Whether a run may go on: nobody has closed or abandoned it."""
-    status = connection.scalar(select(sync_run.c.status).where(sync_run.c.extraction_id == extraction_id))
-    return status in _UNFINISHED
+def abandon_overtaken(connection: Connection, sync_key: str) -> None:
+    """Mark the overtaken runs of a sync that will not run again as abandoned, so that what they staged is swept."""
+    overtaken = (
+        (sync_run.c.sync_key == sync_key) & sync_run.c.is_overtaken.is_(True) & sync_run.c.status.in_(_UNFINISHED)
+    )
+    connection.execute(update(sync_run).where(overtaken).values(status="abandoned"))
+
+
+def refuse_abandoned(connection: Connection, run: Run) -> None:
+    """Keep a capture from going on with a change stream that a newer one has begun with.
+
+    To be called while the stream's pipeline is locked.
+
+    :raises StateError: where it has
+    """
+    status = connection.scalar(select(sync_run.c.status).where(sync_run.c.extraction_id == run.extraction_id))
+    if status not in _UNFINISHED:
+        raise StateError(
+            f"A newer run of the change stream {run.sync_key!r} has begun and goes on with it, so this one "
+            "stops: run one at a time (max_active_runs=1)."
+        )
 
 
 def record_captured(connection: Connection, extraction_id: str, counts: Counts, *, changes: int, deleted: int) -> None:

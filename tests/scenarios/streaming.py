@@ -22,6 +22,7 @@ from airflow_etl_sync.core.keys import DeleteMode
 from airflow_etl_sync.core.model import LoadRules, RunIdentity, TableName
 from airflow_etl_sync.journey.cdc import CaptureLimits, CdcReport, capture
 from airflow_etl_sync.journey.copying import CHUNK_ROWS, copy_tables
+from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.scenarios.forked import fork
 
@@ -70,12 +71,16 @@ class Capture:
     def set_up(self) -> None:
         self.slot.set_up([TableName(name) for name in self.tables])
 
-    def copy(self, tables: Sequence[SourceTable]) -> None:
+    def copy(self, tables: Sequence[SourceTable], run: Run) -> None:
         """Copy what the source has now."""
         copied = [each.terms for each in tables]
         accesses = PostgresAccess(self.source_db), PostgresAccess(self.warehouse_db)
         identity = RunIdentity("dag", "task", self.copy_run or f"copy {next(_runs)} of {os.getpid()}")
-        copy_tables(*accesses, "changes", copied, identity, chunk_rows=self.copy_chunk_rows)
+        copy_tables(*accesses, "changes", copied, identity, run, chunk_rows=self.copy_chunk_rows)
+
+    def run_whole(self, run: str, **more: Any) -> CdcReport:
+        """Copy what is not copied yet, then capture, all as one task."""
+        return self.but(copies=True, copy_run=run).run(run, **more)
 
     def run(self, run: str | None = None, **more: Any) -> CdcReport:
         if self.copies:

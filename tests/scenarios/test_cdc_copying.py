@@ -14,12 +14,13 @@ from airflow_etl_sync.cdc import visibility
 from airflow_etl_sync.cdc.slot import ReplicationSlot
 from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
 from airflow_etl_sync.cdc.visibility import wait_until_visible
-from airflow_etl_sync.core.model import Counts, LoadRules, RunIdentity, TableName
+from airflow_etl_sync.core.model import Counts, LoadRules, RunIdentity, TableName, Window
 from airflow_etl_sync.demo.postgres import EmbeddedPostgres
 from airflow_etl_sync.errors import SourceError
 from airflow_etl_sync.journey.cdc import CdcReport, capture
 from airflow_etl_sync.journey.copying import copy_tables
-from airflow_etl_sync.state import cdc_pipelines, ledger, tables
+from airflow_etl_sync.state import cdc_pipelines, ledger, runs, tables
+from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.scenarios.world import rows, scalar
 
@@ -44,13 +45,17 @@ class Stream:
             cdc_pipelines.register(connection, "shop", [(f"public.{name}", f"public.{name}") for name in self.names])
 
     def copy(self, task: RunIdentity = TASK) -> Counts:
-        return copy_tables(self.source, self.warehouse, "shop", self._terms(), task, chunk_rows=100)
+        with self.warehouse.engine().begin() as connection:
+            runs.abandon_captures(connection, "shop")
+            run = runs.start(connection, task, sync_key="shop", kind="cdc", window=Window())
+        return copy_tables(self.source, self.warehouse, "shop", self._terms(), task, run, chunk_rows=100)
 
     def capture(self, run: str, *, copies: bool = False) -> CdcReport:
         task = RunIdentity("dag", "capture", run)
 
-        def first_copy(missing: Sequence[SourceTable]) -> None:
-            copy_tables(self.source, self.warehouse, "shop", [each.terms for each in missing], task, chunk_rows=100)
+        def first_copy(missing: Sequence[SourceTable], begun: Run) -> None:
+            terms = [each.terms for each in missing]
+            copy_tables(self.source, self.warehouse, "shop", terms, task, begun, chunk_rows=100)
 
         return capture(
             self.slot,
