@@ -1,31 +1,27 @@
-"""The runs of the soak: each a task in a process of its own, killed, stalled, tried again, given up, two at once."""
+"""The runs of a soak: each a task in a process of its own, killed, stalled, tried again, given up, two at once."""
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
-from airflow_etl_sync.core.keys import ReconcileRules
-from airflow_etl_sync.core.model import ConflictStrategy, Extraction, LoadRules
 from airflow_etl_sync.errors import EtlSyncError, StateError
-from airflow_etl_sync.journey.load import load
 from tests.scenarios.forked import fork
-from tests.scenarios.world import World
 
-Form = Literal["chain", "one_task", "reconcile"]
 Fate = Literal["let go", "killed", "stalled"]
+Outcome = Literal["done", "killed", "failed"]
 TRIES = 4
-CHUNK_ROWS = (20, 100, 400, 5_000)
+LONGEST_AWAITED_SECONDS = 3.0
 SLEEPS_SECONDS = ((0.2, 1.5), (2.0, 10.0))
 RETRYABLE, REFUSED = ".retryable", ".refused"
 
@@ -34,61 +30,58 @@ class SoakError(AssertionError):
     """Something happened that this package promises will not."""
 
 
+class Work(Protocol):
+    """What a task does; it is handed to the task's process.
+
+    :param kind: as it is counted
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    def take(self, name: str, folder: Path, try_number: int) -> None:
+        """One try: the whole way, or the rest of it from where the last try stopped.
+
+        :param folder: where a try leaves what it hands on
+        """
+        ...
+
+
+class Maker(Protocol):
+    """Who says what the runs do."""
+
+    def new(self, chance: random.Random) -> Work:
+        """The work of the next task."""
+        ...
+
+    def suits(self, work: Work) -> bool:
+        """Whether a task that was given up some runs ago may be taken up again."""
+        ...
+
+    def ended(self, work: Work, how: Outcome) -> None:
+        """A try has come to its end."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One run's work, as its tries find it.
 
-    :param folder: where a try leaves what it hands on, and its last words
+    :param folder: where its tries leave what they hand on, and their last words
     """
 
-    world: World
-    form: Form
+    work: Work
     name: str
     folder: Path
-
-    @property
-    def handed_on(self) -> Path:
-        return self.folder / "extraction.json"
 
     def last_words(self, try_number: int) -> Path:
         return self.folder / f"try-{try_number}"
 
 
-def take(task: Task, try_number: int) -> None:
-    """One try: the whole way in one task, or the rest of the chain from where the last try stopped."""
-    if task.form == "reconcile":
-        reconcile(task.world, task.name)
-        return
-    if task.form == "one_task":
-        task.world.sync(task.name, try_number=try_number)
-        return
-    if task.handed_on.exists():
-        extraction = Extraction.from_xcom(json.loads(task.handed_on.read_text()))
-    else:
-        extraction = task.world.extract(task.name)
-        draft = task.folder / f"draft-{os.getpid()}"
-        draft.write_text(json.dumps(extraction.to_json()))
-        draft.replace(task.handed_on)
-    world = task.world
-    with ThreadPoolExecutor(2) as mapped:
-        loads = [
-            mapped.submit(load, world.destination, world.staging, part, world.load_rules, try_number)
-            for part in extraction.parts(2)
-        ]
-    for each in loads:
-        each.result()
-    world.advance(extraction)
-
-
-def reconcile(world: World, name: str) -> None:
-    """Delete what is gone from the source, however much it is."""
-    world.reconcile(ReconcileRules(max_delete_percent=100), name, block_rows=50)
-
-
 def attempt(task: Task, try_number: int) -> None:
     """A try, whose failure is told by name: those of two that are in each other's way are no defects."""
     try:
-        take(task, try_number)
+        task.work.take(task.name, task.folder, try_number)
     except EtlSyncError as error:
         if error.is_retryable:
             task.last_words(try_number).with_suffix(RETRYABLE).touch()
@@ -99,36 +92,43 @@ def attempt(task: Task, try_number: int) -> None:
 
 @dataclass(slots=True)
 class Tally:
-    """What was lived through."""
+    """What was lived through.
+
+    :param done: runs that came to their end, by what they did
+    """
 
     runs: int = 0
-    done: int = 0
+    done: Counter[str] = field(default_factory=Counter)
     kills: int = 0
     stalls: int = 0
     given_up: int = 0
     refused: int = 0
     at_once: int = 0
     taken_up: int = 0
-    reconciled: int = 0
 
     def __str__(self) -> str:
+        done = ", ".join(f"{number} {kind}" for kind, number in sorted(self.done.items()))
         return (
-            f"{self.runs} runs, {self.done} done, {self.kills} kills, {self.stalls} stalls, "
+            f"{self.runs} runs, {self.done.total()} done ({done}), {self.kills} kills, {self.stalls} stalls, "
             f"{self.at_once} two at once, {self.refused} refused for another, {self.given_up} given up, "
-            f"{self.taken_up} of these taken up later, {self.reconciled} reconciled"
+            f"{self.taken_up} of these taken up later"
         )
 
 
 @dataclass(slots=True)
 class Runs:
-    """A maker of runs, whose every choice comes from the seed and the run's number."""
+    """The life of tasks, of which every choice comes from the seed and the run's number.
 
-    world: World
+    :param longest_seconds: a try that takes longer is killed, whatever was meant for it
+    :param doomed: so many tries are killed, before others have their own fates
+    """
+
+    maker: Maker
     root: Path
     seed: int
-    conflicts: tuple[ConflictStrategy, ...] = ("source_wins", "latest_wins")
+    longest_seconds: float | None = None
+    doomed: int = 0
     tally: Tally = field(default_factory=Tally)
-    forms: tuple[Form, ...] = ("chain", "one_task")
     _seconds: float = 0.5
     _sleepers: list[tuple[Task, int, BaseProcess]] = field(default_factory=list)
     _left_behind: list[tuple[Task, int]] = field(default_factory=list)
@@ -160,7 +160,7 @@ class Runs:
         task, first = self._taken_up_again(chance) or (self._new_task(number, chance), 1)
         is_alone = not has_rival and first == 1 and not self._sleepers
         for try_number in range(first, first + TRIES):
-            fate = _fate(chance) if try_number < first + TRIES - 1 else "let go"
+            fate = self._fate(chance) if try_number < first + TRIES - 1 else "let go"
             process = self._try(task, try_number, fate, chance)
             if process.is_alive():
                 self._sleepers.append((task, try_number, process))
@@ -175,16 +175,14 @@ class Runs:
     def _new_task(self, number: int, chance: random.Random) -> Task:
         folder = self.root / f"run-{number}"
         folder.mkdir(parents=True)
-        rules = LoadRules(conflict=chance.choice(self.conflicts))
-        world = replace(self.world, load_rules=rules, chunk_rows=chance.choice(CHUNK_ROWS))
-        return Task(world, chance.choice(self.forms), f"soak {number}", folder)
+        return Task(self.maker.new(chance), f"soak {number}", folder)
 
     def _taken_up_again(self, chance: random.Random) -> tuple[Task, int] | None:
         """Something that was given up some runs ago, as if a person had cleared it."""
         if chance.random() > 0.1 or not self._left_behind:
             return None
         task, try_number = self._left_behind.pop(0)
-        if task.world.load_rules.conflict not in self.conflicts:
+        if not self.maker.suits(task.work):
             return None
         self.tally.taken_up += 1
         return task, try_number
@@ -198,18 +196,22 @@ class Runs:
                 self._sleepers.remove(sleeper)
                 self._is_left(task, try_number, process, is_alone=False)
 
+    def _fate(self, chance: random.Random) -> Fate:
+        fate: Fate = chance.choices(get_args(Fate), [45, 45, 10])[0]
+        return "killed" if self.tally.kills < self.doomed else fate
+
     def _try(self, task: Task, try_number: int, fate: Fate, chance: random.Random) -> BaseProcess:
         """A process that has ended, or one that stands still for a while."""
         began = time.monotonic()
         process = fork(attempt, task, try_number, errors=task.last_words(try_number))
         if fate == "let go":
-            process.join()
-            self._seconds += (time.monotonic() - began - self._seconds) / 10
-            return process
-        process.join(chance.uniform(0, 1.2) * self._seconds)
+            process.join(self.longest_seconds)
+            self._seconds += (min(time.monotonic() - began, LONGEST_AWAITED_SECONDS) - self._seconds) / 10
+        else:
+            process.join(chance.uniform(0, 1.2) * self._seconds)
         if process.exitcode is not None or process.pid is None:
             return process
-        if fate == "killed":
+        if fate != "stalled":
             process.kill()
             process.join()
             return process
@@ -223,9 +225,9 @@ class Runs:
 
         :raises SoakError: where a try has ended in a way that must not be
         """
+        self.maker.ended(task.work, _outcome(process))
         if process.exitcode == 0:
-            self.tally.done += 1
-            self.tally.reconciled += task.form == "reconcile"
+            self.tally.done[task.work.kind] += 1
             return False
         if process.exitcode == -signal.SIGKILL:
             self.tally.kills += 1
@@ -236,12 +238,13 @@ class Runs:
             self.tally.refused += 1
             return is_retryable
         told = words.read_text() if words.exists() else "without a word"
-        raise SoakError(f"{task.name} ({task.form}), try {try_number}, ended by itself: {process.exitcode}, {told}")
+        raise SoakError(f"{task.name} ({task.work}), try {try_number}, ended by itself: {process.exitcode}, {told}")
 
 
-def _fate(chance: random.Random) -> Fate:
-    fate: Fate = chance.choices(get_args(Fate), [45, 45, 10])[0]
-    return fate
+def _outcome(process: BaseProcess) -> Outcome:
+    if process.exitcode == 0:
+        return "done"
+    return "killed" if process.exitcode == -signal.SIGKILL else "failed"
 
 
 def _send(pid: int, number: signal.Signals) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
+
+Key = tuple[Any, ...]
 
 KINDS = ("a", "ä 'b\"")
 IDS = 400  # of each kind: few, so that the same keys come, go and come again
@@ -37,7 +40,6 @@ CREATE TABLE t (
     PRIMARY KEY (kind, id)
 )
 """
-GRAVES = "CREATE TABLE grave (kind text, id integer, c timestamptz, PRIMARY KEY (kind, id))"
 
 VALUES: dict[str, tuple[str, ...]] = {
     "words": (
@@ -73,7 +75,7 @@ def random_values(chance: random.Random) -> dict[str, str]:
 class Difference:
     """A key whose rows are not the same; None is a row that is not there."""
 
-    key: tuple[str, int]
+    key: Key
     source: str | None
     warehouse: str | None
 
@@ -81,26 +83,48 @@ class Difference:
         return f"{self.key}\n  source    {self.source}\n  warehouse {self.warehouse}"
 
 
-def differences(source: psycopg.Connection, warehouse: psycopg.Connection) -> list[Difference]:
-    """Keys whose rows differ in any character, or all of them where the columns' types do."""
-    assert _types(source) == _types(warehouse), f"{_types(source)} in the source, {_types(warehouse)} in the warehouse"
-    here, there = _digests(source), _digests(warehouse)
-    keys = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
-    return [Difference(key, _row(source, key), _row(warehouse, key)) for key in keys]
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A table that is to be the same in the source and in the warehouse.
 
+    :param own: columns that the warehouse may have for itself
+    :param live: which rows of the warehouse count, in SQL
+    """
 
-def _types(connection: psycopg.Connection) -> list[tuple[str, str]]:
-    return connection.execute(
-        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
-        " WHERE attrelid = 't'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
-    ).fetchall()
+    name: str = "t"
+    key: tuple[str, ...] = ("kind", "id")
+    own: frozenset[str] = frozenset()
+    live: str = "true"
 
+    def differences(self, source: psycopg.Connection, warehouse: psycopg.Connection) -> list[Difference]:
+        """Keys whose rows differ in any character, or all of them where the columns' types do."""
+        types = self._types(source)
+        found = {name: type_ for name, type_ in self._types(warehouse).items() if name not in self.own}
+        assert types == found, f"{self.name}: {types} in the source, {found} in the warehouse"
+        columns = list(types)
+        here, there = self._digests(source, columns, "true"), self._digests(warehouse, columns, self.live)
+        keys = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
+        return [Difference(key, self._row(source, key, columns), self._row(warehouse, key)) for key in keys]
 
-def _digests(connection: psycopg.Connection) -> dict[tuple[str, int], str]:
-    rows = connection.execute("SELECT kind, id, md5(t::text) FROM t").fetchall()
-    return {(kind, id_): digest for kind, id_, digest in rows}
+    def _types(self, connection: psycopg.Connection) -> dict[str, str]:
+        return dict(
+            connection.execute(
+                "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
+                " WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+                [self.name],
+            ).fetchall()
+        )
 
+    def _digests(self, connection: psycopg.Connection, columns: list[str], live: str) -> dict[Key, str]:
+        row = f"SELECT {', '.join(columns)} FROM {self.name} WHERE {live}"
+        rows = connection.execute(f"SELECT {', '.join(self.key)}, md5(r::text) FROM ({row}) AS r").fetchall()
+        return {tuple(key): digest for *key, digest in rows}
 
-def _row(connection: psycopg.Connection, key: tuple[str, int]) -> str | None:
-    row = connection.execute("SELECT left(t::text, 500) FROM t WHERE (kind, id) = (%s, %s)", key).fetchone()
-    return row[0] if row else None
+    def _row(self, connection: psycopg.Connection, key: Key, columns: list[str] | None = None) -> str | None:
+        """A row with all that the warehouse has for itself, too; long values cut."""
+        where = " AND ".join(f"{name} = %s" for name in self.key)
+        shown = ", ".join(columns or self._types(connection))
+        short = "(SELECT string_agg(left(value, 60), ' | ') FROM json_each_text(row_to_json(r)))"
+        found = connection.execute(f"SELECT {short} FROM (SELECT {shown} FROM {self.name} WHERE {where}) AS r", key)
+        row = found.fetchone()
+        return row[0] if row else None

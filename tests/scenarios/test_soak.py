@@ -1,4 +1,4 @@
-"""S01, S12, S13 and what nobody has thought of: a short soak; ``make soak`` plays a long one."""
+"""What nobody has thought of: short soaks; ``make soak`` plays long ones."""
 
 from __future__ import annotations
 
@@ -9,31 +9,62 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.scenarios.soak import Soak
+from tests.scenarios.soak_cdc import CdcSoak
 from tests.scenarios.soak_runs import SoakError
+from tests.scenarios.soak_sync import SyncSoak
+from tests.scenarios.streaming import Slots
 
 SECONDS = 30
 
 
 @pytest.fixture
-def soak(source_db: str, warehouse_db: str, tmp_path: Path) -> Soak:
+def seed() -> int:
     seed = int(os.environ.get("ETL_SYNC_SOAK_SEED") or random.SystemRandom().randrange(10**9))
     print(f"ETL_SYNC_SOAK_SEED={seed}")  # noqa: T201 - repeats a failure
-    return Soak(source_db, warehouse_db, tmp_path, seed, SECONDS, has_deletes=True)
+    return seed
+
+
+@pytest.fixture
+def soak(source_db: str, warehouse_db: str, tmp_path: Path, seed: int) -> SyncSoak:
+    return SyncSoak(
+        source_db=source_db, warehouse_db=warehouse_db, root=tmp_path, seed=seed, seconds=SECONDS, has_deletes=True
+    )
+
+
+@pytest.fixture
+def cdc_soak(source_db: str, warehouse_db: str, tmp_path: Path, seed: int, slots: Slots) -> CdcSoak:
+    return CdcSoak(
+        source_db=source_db,
+        warehouse_db=warehouse_db,
+        root=tmp_path,
+        seed=seed,
+        seconds=SECONDS,
+        slot_name=slots(source_db),
+        audit_name=slots(source_db),
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.scenario("S01")
 @pytest.mark.scenario("S12")
 @pytest.mark.scenario("S13")
-def test_half_a_minute_of_writers_and_killed_runs_ends_in_equal_tables(soak: Soak) -> None:
+def test_half_a_minute_of_writers_and_killed_runs_ends_in_equal_tables(soak: SyncSoak) -> None:
     soak.play()
     assert soak.rounds and soak.runs.tally.done and soak.runs.tally.kills
 
 
-def test_a_soak_tells_a_difference(soak: Soak, source: psycopg.Connection, warehouse: psycopg.Connection) -> None:
+def test_a_soak_tells_a_difference(soak: SyncSoak, source: psycopg.Connection, warehouse: psycopg.Connection) -> None:
     soak.prepare()
     source.execute("INSERT INTO t (kind, id, price) VALUES ('a', 1, 1.5), ('a', 2, 2)")
     warehouse.execute("INSERT INTO t (kind, id, price) VALUES ('a', 1, 1.25)")
-    with pytest.raises(SoakError, match=r"(?s)2 rows differ.*1\.500.*1\.250.*\('a', 2\).*None.*the last runs"):
+    with pytest.raises(SoakError, match=r"(?s)2 rows of t differ.*1\.500.*1\.250.*\('a', 2\).*None.*the last runs"):
         soak.compare()
+
+
+@pytest.mark.slow
+@pytest.mark.scenario("C01")
+@pytest.mark.scenario("C05")
+def test_half_a_minute_of_writers_and_killed_captures_ends_in_equal_tables(cdc_soak: CdcSoak) -> None:
+    cdc_soak.play()
+    assert cdc_soak.rounds and cdc_soak.runs.tally.done and cdc_soak.runs.tally.kills
+    assert cdc_soak.maker.copies_killed
