@@ -13,6 +13,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from airflow_etl_sync.cdc.apply import Applier
+from airflow_etl_sync.cdc.fold import Fold
 from airflow_etl_sync.cdc.slot import ReplicationSlot
 from airflow_etl_sync.core.changes import lsn_of
 from airflow_etl_sync.core.model import LoadRules
@@ -426,6 +428,56 @@ def test_a_run_that_another_has_taken_over_from_stops(
     assert totals(warehouse) == (200, 100, 100, 0, 0, 0)
 
 
+# -- how much is taken at once -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pieces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many changes each piece had that was applied."""
+    real, seen = Applier.apply, list[int]()
+
+    def apply(self: Applier, connection: Any, fold: Fold, **more: Any) -> Any:
+        seen.append(fold.changes)
+        return real(self, connection, fold, **more)
+
+    monkeypatch.setattr(Applier, "apply", apply)
+    return seen
+
+
+@pytest.mark.scenario("C09")
+def test_a_long_transaction_is_applied_in_pieces_of_so_many_changes(
+    small: Capture, source: psycopg.Connection, warehouse: psycopg.Connection, pieces: list[int]
+) -> None:
+    source.execute("UPDATE t SET v = 'changed' WHERE id <= 35")
+    report = small.but(limits=_limits(batch_changes=5, piece_changes=10)).run()
+    assert pieces == [10, 10, 10, 5]
+    assert report.counts.transactions == 1
+    assert same(source, warehouse)
+
+
+@pytest.mark.scenario("C09")
+def test_long_values_make_a_piece_end_before_it_has_so_many_changes(
+    small: Capture, source: psycopg.Connection, warehouse: psycopg.Connection, pieces: list[int]
+) -> None:
+    source.execute("UPDATE t SET v = repeat(md5(id::text), 1000) WHERE id <= 20")
+    small.but(limits=_limits(piece_bytes=100_000)).run()
+    assert pieces == [4, 4, 4, 4, 4], "of 32 kB each"
+    assert same(source, warehouse)
+
+
+@pytest.mark.scenario("C09")
+def test_a_batch_ends_with_the_transaction_in_which_it_has_so_many_changes(
+    small: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    for id_ in range(1, 10):
+        source.execute("UPDATE t SET v = 'changed' WHERE id = %s", [id_])
+    source.execute("UPDATE t SET v = 'changed by one' WHERE id > 50")
+    report = small.but(limits=_limits(batch_changes=9)).run()
+    assert report.batches >= 4, "three of the small transactions at once, and the big one"
+    assert report.counts.transactions == 10
+    assert same(source, warehouse)
+
+
 # -- what the source does ---------------------------------------------------------------------------------
 
 
@@ -694,7 +746,7 @@ def test_a_row_that_a_filter_lets_in_again_has_the_long_value_that_it_got_behind
 ) -> None:
     """The log tells it as an insert without that value, and the warehouse has an older one under its key."""
     source.execute("CREATE TABLE t (id int, size int, body text, PRIMARY KEY (id, size))")
-    source.execute("ALTER TABLE t ALTER body SET STORAGE EXTERNAL, REPLICA IDENTITY FULL")
+    source.execute("ALTER TABLE t ALTER body SET STORAGE EXTERNAL")
     source.execute(f"CREATE PUBLICATION {captured.slot_name} FOR TABLE t WHERE (size > 10)")
     source.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [captured.slot_name])
     filtered = captured.but(delete=delete, rules=LoadRules(primary_key=("id",)))
