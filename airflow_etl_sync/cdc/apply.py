@@ -15,21 +15,24 @@ from airflow_etl_sync.cdc.landing import Landing
 from airflow_etl_sync.cdc.piece import TablePiece
 from airflow_etl_sync.cdc.reselect import SourceRows
 from airflow_etl_sync.cdc.tables import CdcCounts, CdcTable, SourceTable
-from airflow_etl_sync.cdc.targets import TargetState, empty, look_at, with_flag
+from airflow_etl_sync.cdc.targets import TargetState, empty, look_at, refer_to_each_other, with_flag
 from airflow_etl_sync.core.changes import Relation
 from airflow_etl_sync.core.columns import ColumnTypes
 from airflow_etl_sync.core.model import Counts
-from airflow_etl_sync.errors import DestinationError, explaining
+from airflow_etl_sync.errors import DataError, DestinationError, explaining
 from airflow_etl_sync.state import failed_records
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import Merged, MergeKeys, Tolerance
 from airflow_etl_sync.systems.postgres.access import PostgresAccess, driver_of
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 from airflow_etl_sync.systems.postgres.keys import pin_settings
+from airflow_etl_sync.systems.postgres.sql.staging import drop_staging
 
 if TYPE_CHECKING:
     import psycopg
     from sqlalchemy import Connection
+
+_FOREIGN_KEY_VIOLATION = "23503"
 
 __all__ = ["Applier", "CdcCounts", "CdcTable"]
 
@@ -88,6 +91,7 @@ class Applier:
         self._source = source
         self._run = run
         self._numbers = count()
+        self._names: list[str] = []
         self._landing = Landing(run)
         histories = [table for table in tables if table.terms.is_history]
         self._appender = Appender(
@@ -137,6 +141,29 @@ class Applier:
             truncated=truncated,
         )
 
+    def has_references(self, connection: Connection) -> bool:
+        """Whether targets reference each other, so that a part of a transaction may break what the whole keeps."""
+        with explaining(DestinationError, "look at the foreign keys"):
+            return refer_to_each_other(driver_of(connection), list(self._terms.values()))
+
+    def try_to_apply(self, connection: Connection, fold: Fold, *, reselect: Collection[str] = ()) -> CdcCounts | None:
+        """Apply a fold that ends within a transaction, as :meth:`apply` does, while nothing else is staged.
+
+        :returns: None, and nothing is changed, where a foreign key is broken that the rest of the transaction may
+            mend; the fold may then grow
+        """
+        driver, named = driver_of(connection), len(self._names)
+        try:
+            with driver.transaction(), self._landing.undone_with_it():
+                return self.apply(connection, self.stage(fold.as_it_is()), reselect=reselect)
+        except DataError as error:
+            if error.sqlstate != _FOREIGN_KEY_VIOLATION:
+                raise
+        with explaining(DestinationError, "drop what was staged"):
+            for name in self._names[named:]:
+                driver.execute(drop_staging(name))
+        return None
+
     def _empty(self, driver: psycopg.Connection[Any], fold: Fold) -> tuple[int, int]:
         truncated = [self._terms[str(each.relation)] for each in fold.tables.values() if each.is_truncated]
         there = [target for target in self._look_at(driver, truncated) if target.exists]
@@ -154,7 +181,9 @@ class Applier:
         )
 
     def _new_name(self) -> str:
-        return f"stage_{self._run.extraction_id}_{next(self._numbers)}"
+        name = f"stage_{self._run.extraction_id}_{next(self._numbers)}"
+        self._names.append(name)
+        return name
 
     def _in_order(
         self, driver: psycopg.Connection[Any], pieces: Sequence[TablePiece], reselect: Collection[str]

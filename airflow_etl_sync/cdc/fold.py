@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 from airflow_etl_sync.cdc.history import Histories, TableHistory
@@ -134,6 +135,12 @@ class Fold:
         """The names of the tables that were emptied."""
         told: list[TableFold | TableHistory] = [*self.tables.values(), *self.histories.values()]
         return {str(each.relation) for each in told if each.is_truncated}
+
+    def as_it_is(self) -> Fold:
+        """The same once more, of which rows may be taken while this one grows."""
+        same = copy(self)
+        same.tables = {place: copy(table) for place, table in self.tables.items()}
+        return same
 
     def fits(self, change: Change) -> bool:
         """Whether its table is, name and columns, the one that was folded so far; else apply this fold first."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -39,3 +40,13 @@ class Landing:
         schema_changes.record(connection, self.run.extraction_id, merged.changes)
         self._loaded[target] = loaded + merged.counts
         return merged.counts
+
+    @contextmanager
+    def undone_with_it(self) -> Iterator[None]:
+        """Forget what has landed within a transaction that fails."""
+        before = dict(self._loaded)
+        try:
+            yield
+        except BaseException:
+            self._loaded = before
+            raise

@@ -146,7 +146,7 @@ class TablePiece:
         names = [self.names[place] for place in unknown]
         is_there = self.target.exists and all(name in self.target.columns for name in names)
         if not is_there or (is_moved and not self.has_moved) or any(row.is_new for _, row in rows):
-            self._stage_reselected(unknown, rows)
+            self._stage_reselected(driver, unknown, rows, is_moved=is_moved)
             return
         staged = self._stage_with_former_keys(rows, is_moved=is_moved)
         table, key = self.terms.target, self.target.key
@@ -159,7 +159,8 @@ class TablePiece:
             self.chunks.append(Chunk(StagedChunk(staged.name, schema), len(rows) - len(absent)))
         else:
             driver.execute(sql.staging.drop_staging(staged.name))
-        self._stage_reselected(unknown, [row for row in rows if row[0] in absent])
+        gone = [row for row in rows if row[0] in absent]
+        self._stage_reselected(driver, unknown, gone, is_moved=is_moved)
 
     def _stage_with_former_keys(self, rows: list[Row], *, is_moved: bool) -> StagedChunk:
         values = [[None if value is UNCHANGED else value for value in row.values] for _, row in rows]
@@ -169,16 +170,38 @@ class TablePiece:
             values = [[*known, *(row.moved_from or ())] for known, (_, row) in zip(values, rows, strict=True)]
         return self._stage(names, values)
 
-    def _stage_reselected(self, unknown: tuple[int, ...], rows: list[Row]) -> None:
+    def _stage_reselected(
+        self, driver: psycopg.Connection[Any], unknown: tuple[int, ...], rows: list[Row], *, is_moved: bool
+    ) -> None:
         """Take what is not known from the source; a row that is gone there is left to the change that says so."""
         names = [self.names[place] for place in unknown]
         for block in _blocks(rows, RESELECTED_ROWS):
             keys = [key for key, _ in block]
             relation, key_names = self.fold.relation, self.terms.key
             found = self.source.read(relation, self.types, key_names, names, keys)
-            self.left += len(block) - len(found)
             whole = [_completed(row.values, unknown, found[key]) for key, row in block if key in found]
             self._stage_whole(whole)
+            gone = [row for row in block if row[0] not in found]
+            staged = self._stage_gone(driver, names, gone, is_moved=is_moved) if gone else 0
+            self.left += len(gone) - staged
+
+    def _stage_gone(
+        self, driver: psycopg.Connection[Any], names: Sequence[str], rows: list[Row], *, is_moved: bool
+    ) -> int:
+        """Stage rows that are gone at the source as far as they are known, where others may reference them.
+
+        Until the change comes that removes or moves them, they stand in for what they were. That change reads its row
+        again, since the source was asked. How many there are.
+        """
+        if not self.target.is_referenced or any(name not in self.target.columns for name in names):
+            return 0
+        staged, known = self._stage_with_former_keys(rows, is_moved=is_moved), len(rows)
+        table, key = self.terms.target, self.target.key
+        if any(self.target.columns[name].is_required for name in names):
+            known -= driver.execute(apply_sql.take_out_absent(table, staged.name, key, is_moved=is_moved)).rowcount
+        driver.execute(apply_sql.fill_from_target(table, staged.name, key, names, is_moved=is_moved))
+        self.chunks.append(Chunk(StagedChunk(staged.name, self._schema(self.names)), known))
+        return known
 
     def _stage(self, names: Sequence[str], rows: Sequence[Sequence[Value]]) -> StagedChunk:
         import pyarrow as pa

@@ -70,6 +70,13 @@ def look_at(driver: psycopg.Connection[Any], tables: Sequence[CdcTable]) -> list
     return [_state(driver, tables[place], is_referenced=place in referenced) for place in _parents_first(parents)]
 
 
+def refer_to_each_other(driver: psycopg.Connection[Any], tables: Sequence[CdcTable]) -> bool:
+    """Whether one of the targets references one of them."""
+    relations = [sql.names.relation_name(table.target) for table in tables]
+    references = driver.execute(apply_sql.FOREIGN_KEYS, {"relations": relations}).fetchall()
+    return any(child is not None for child, _ in references)
+
+
 def _parents_first(parents: dict[int, set[int]]) -> list[int]:
     ordered: list[int] = []
     waiting = dict(parents)

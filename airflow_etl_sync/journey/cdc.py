@@ -222,7 +222,9 @@ class _Batch:
     """Transactions on their way into one transaction of the destination.
 
     While one piece is applied, by a thread to which the connection belongs meanwhile, the next is staged, and the one
-    behind it decoded and folded.
+    behind it decoded and folded. A piece may end within a transaction, as between what a statement did to parents and
+    what foreign keys then did to their children. Where targets reference each other, such a piece is tried, and grows
+    if it does not hold.
 
     :param committed: where the last one's commit ends
     """
@@ -238,6 +240,8 @@ class _Batch:
     _decoder: Decoder = field(default_factory=Decoder)
     _fold: Fold = field(init=False)
     _fold_begins: int = 0
+    _patience: int = 1
+    _are_related: bool | None = None
     _fitting: dict[int, Relation] = field(default_factory=dict)
     _transactions: int = 0
     _staged: Future[StagedFold] | None = None
@@ -269,6 +273,8 @@ class _Batch:
             elif isinstance(item, Commit):
                 self.committed = item.end_lsn
                 self._transactions += 1
+                if self._patience > 1:
+                    self._apply()
             else:
                 moment.sequence += 1
                 if (change := wanted.of(item)) is not None:
@@ -290,27 +296,54 @@ class _Batch:
             if not isinstance(change, Truncate):
                 self._fitting[id(change.relation)] = change.relation
         self._fold.add(change)
-        limits = self.capturing.limits
+        limits, patience = self.capturing.limits, self._patience
         folded_bytes = self._decoder.decoded_bytes - self._fold_begins
-        if self._fold.changes >= limits.piece_changes or folded_bytes >= limits.piece_bytes:
+        if self._fold.changes >= limits.piece_changes * patience or folded_bytes >= limits.piece_bytes * patience:
+            self._end_piece()
+
+    def _end_piece(self) -> None:
+        """Apply what may be a part of a transaction, or let it grow where it breaks foreign keys without the rest."""
+        if not self._has_references():
             self._apply()
+            return
+        self._wait(left=0)
+        counts = self.capturing.applier.try_to_apply(self.connection, self._fold, reselect=self.being_copied)
+        if counts is None:
+            self._patience *= 2
+        else:
+            self._take_fold()
+            self._note(counts)
+
+    def _has_references(self) -> bool:
+        if self._are_related is None:
+            self._wait(left=0)
+            self._are_related = self.capturing.applier.has_references(self.connection)
+        return self._are_related
 
     def _apply(self) -> None:
-        fold, self._fold, self._fold_begins = self._fold, self._new_fold(), self._decoder.decoded_bytes
-        self._fitting.clear()
+        fold = self._take_fold()
         if not fold.changes:
             return
         # the rows of two pieces are held at most: one that is staged holds none, unless they are not whole
         holds_rows = self._staged is not None and self._staged.result().holds_rows
         self._wait(left=0 if holds_rows else 1)
-        self.capturing.truncated |= fold.truncated
         self._staged = self.staging.submit(self.capturing.applier.stage, fold)
         self._applied.append(self.applying.submit(self._apply_staged, self._staged))
 
+    def _take_fold(self) -> Fold:
+        """What is folded; a new fold begins."""
+        fold, self._fold, self._patience = self._fold, self._new_fold(), 1
+        self._fold_begins = self._decoder.decoded_bytes
+        self._fitting.clear()
+        self.capturing.truncated |= fold.truncated
+        return fold
+
     def _apply_staged(self, staged: Future[StagedFold]) -> None:
-        capturing = self.capturing
-        self.counts += capturing.applier.apply(self.connection, staged.result(), reselect=self.being_copied)
-        self.being_copied |= capturing.rows.asked.keys()
+        self._note(self.capturing.applier.apply(self.connection, staged.result(), reselect=self.being_copied))
+
+    def _note(self, counts: CdcCounts) -> None:
+        self.counts += counts
+        self.being_copied |= self.capturing.rows.asked.keys()
 
     def _wait(self, *, left: int) -> None:
         """Wait until no more pieces than so many are on their way."""

@@ -13,8 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from airflow_etl_sync.cdc.apply import Applier
-from airflow_etl_sync.cdc.fold import Fold
+from airflow_etl_sync.cdc.apply import Applier, StagedFold
 from airflow_etl_sync.cdc.slot import ReplicationSlot
 from airflow_etl_sync.core.changes import lsn_of
 from airflow_etl_sync.core.model import LoadRules
@@ -428,6 +427,118 @@ def test_a_run_that_another_has_taken_over_from_stops(
     assert totals(warehouse) == (200, 100, 100, 0, 0, 0)
 
 
+@pytest.fixture
+def family(captured: Capture, source: psycopg.Connection, warehouse: psycopg.Connection) -> Capture:
+    """Parents, each with a child; pieces are smaller than what is done to them; the source lets children go along."""
+    for database, terms in (
+        (source, "ON DELETE CASCADE ON UPDATE CASCADE DEFERRABLE INITIALLY DEFERRED"),
+        (warehouse, ""),
+    ):
+        database.execute("CREATE TABLE parent (id int PRIMARY KEY, v text)")
+        database.execute(f"CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent {terms})")
+    family = captured.but(tables=("child", "parent"), limits=_limits(piece_changes=2))
+    family.set_up()
+    source.execute("INSERT INTO parent SELECT i, 'p' FROM generate_series(1, 4) AS i")
+    source.execute("INSERT INTO child SELECT i, i FROM generate_series(1, 4) AS i")
+    family.run()
+    return family
+
+
+@pytest.mark.scenario("C09")
+@pytest.mark.scenario("C11")
+@pytest.mark.parametrize("deed", ["DELETE FROM parent WHERE id <= 2", "UPDATE parent SET id = id + 100 WHERE id <= 2"])
+def test_a_piece_that_ends_between_parents_and_their_children_grows(
+    deed: str, family: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    """The log tells what a statement did to parents before what its foreign keys then did to their children."""
+    before = totals(warehouse)
+    source.execute(deed)
+    counts = family.run().counts
+    assert same(source, warehouse, *family.tables)
+    assert counts.deleted == (4 if deed.startswith("DELETE") else 2)
+    assert totals(warehouse)[0] - before[0] == counts.changes == 4
+
+
+@pytest.mark.scenario("C11")
+def test_a_parent_that_goes_before_its_child_is_told_to_have_been_there(
+    family: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    """The last word about the parent is known then, and not yet that about the child."""
+    with source.transaction():
+        source.execute("INSERT INTO parent VALUES (5, 'p')")
+        source.execute("INSERT INTO child VALUES (5, 5)")
+        source.execute("UPDATE parent SET v = 'changed' WHERE id = 4")
+        source.execute("DELETE FROM parent WHERE id = 5")
+    with source.transaction():
+        source.execute("INSERT INTO parent VALUES (6, 'p')")
+        source.execute("INSERT INTO child VALUES (6, 6)")
+        source.execute("UPDATE parent SET id = 7 WHERE id = 6")
+        source.execute("UPDATE parent SET id = 8 WHERE id = 7")
+    family.but(limits=_limits(piece_changes=4)).run()
+    assert same(source, warehouse, *family.tables)
+    assert staged(warehouse) == 0
+
+
+@pytest.mark.scenario("C11")
+def test_a_parent_that_comes_back_in_another_piece_is_there(
+    family: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    source.execute("ALTER TABLE child DROP CONSTRAINT child_parent_fkey")
+    source.execute("ALTER TABLE child ADD FOREIGN KEY (parent) REFERENCES parent DEFERRABLE INITIALLY DEFERRED")
+    with source.transaction():
+        source.execute("DELETE FROM parent WHERE id <= 2")
+        source.execute("INSERT INTO parent VALUES (1, 'back'), (2, 'back')")
+        source.execute("DELETE FROM child WHERE id = 2")
+    family.run()
+    assert same(source, warehouse, *family.tables)
+    assert staged(warehouse) == 0
+
+
+@pytest.mark.scenario("C11")
+def test_a_row_that_is_referenced_to_the_end_of_a_batch_stops_the_stream(
+    family: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    warehouse.execute("CREATE TABLE stranger (parent int REFERENCES parent)")
+    warehouse.execute("INSERT INTO stranger VALUES (1)")
+    source.execute("DELETE FROM parent WHERE id <= 2")
+    with pytest.raises(DataError, match="are still referenced by 'stranger'"):
+        family.run()
+    assert scalar(warehouse, "SELECT count(*) FROM child") == 4, "nothing of the batch stays"
+    warehouse.execute("DELETE FROM stranger")
+    family.run()
+    assert same(source, warehouse, *family.tables)
+
+
+@pytest.mark.scenario("C02")
+@pytest.mark.scenario("C11")
+@pytest.mark.parametrize("null", ["", "NOT NULL"])
+def test_a_child_of_a_parent_that_is_gone_at_the_source_waits_for_the_change_that_says_so(
+    null: str, captured: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    """A parent without its long value can only be read again at the source, which may not have it any more."""
+    source.execute(f"CREATE TABLE t (id bigint PRIMARY KEY, v text, body text {null})")
+    source.execute("ALTER TABLE t ALTER body SET STORAGE EXTERNAL")
+    source.execute("CREATE TABLE child (id int PRIMARY KEY, t bigint REFERENCES t ON UPDATE CASCADE)")
+    family = captured.but(tables=("child", "t"))
+    family.set_up()
+    source.execute(f"INSERT INTO t SELECT i, 'new', {LONG} FROM generate_series(1, 3) AS i")
+    source.execute("INSERT INTO child VALUES (1, 1), (2, 2)")
+    family.run()
+    warehouse.execute("ALTER TABLE child ADD FOREIGN KEY (t) REFERENCES t")
+    if null:
+        warehouse.execute("ALTER TABLE t ALTER body SET NOT NULL")
+    warehouse.execute("UPDATE etl_sync.cdc_table SET copied_until = 'FF/0'")  # as after a copy, or where rows were read
+    source.execute("UPDATE t SET id = 11 WHERE id = 1")
+    source.execute("UPDATE t SET v = 'between' WHERE id = 3")
+    source.execute("UPDATE t SET id = 21 WHERE id = 11")
+    source.execute(f"INSERT INTO t SELECT 30, 'gone', {LONG}")
+    source.execute("UPDATE t SET id = 31 WHERE id = 30")
+    source.execute("DELETE FROM t WHERE id = 31")
+    small = family.but(limits=_limits(piece_changes=2))
+    small.run()
+    assert same(source, warehouse, *family.tables)
+
+
 # -- how much is taken at once -----------------------------------------------------------------------------
 
 
@@ -436,9 +547,9 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many changes each piece had that was applied."""
     real, seen = Applier.apply, list[int]()
 
-    def apply(self: Applier, connection: Any, fold: Fold, **more: Any) -> Any:
-        seen.append(fold.changes)
-        return real(self, connection, fold, **more)
+    def apply(self: Applier, connection: Any, staged: StagedFold, **more: Any) -> Any:
+        seen.append(staged.fold.changes)
+        return real(self, connection, staged, **more)
 
     monkeypatch.setattr(Applier, "apply", apply)
     return seen
