@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from airflow_etl_sync.errors import StateError
+from airflow_etl_sync.errors import DataError, StateError
 from airflow_etl_sync.journey import copying, load, sync
 from airflow_etl_sync.state import ledger
 from tests.scenarios.reconciling import staged
@@ -79,7 +79,8 @@ def test_what_a_killed_copy_has_staged_is_swept_though_another_task_has_copied_t
     assert same(source, warehouse)
 
 
-@pytest.mark.scenario("C01", "C05")
+@pytest.mark.scenario("C01")
+@pytest.mark.scenario("C05")
 def test_a_slow_run_does_not_declare_ready_what_a_newer_one_is_copying(
     captured: Capture, source: psycopg.Connection, warehouse: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +105,28 @@ def test_a_slow_run_does_not_declare_ready_what_a_newer_one_is_copying(
     assert scalar(warehouse, "SELECT v FROM t WHERE id = 30") == "changed since"
     captured.run()
     assert same(source, warehouse)
+
+
+@pytest.mark.scenario("C01")
+@pytest.mark.scenario("C11")
+def test_a_foreign_key_between_copies_is_for_after_the_copy(
+    captured: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    """Tables are copied one after another: here the child comes first."""
+    source.execute("CREATE TABLE child (id bigint PRIMARY KEY, t bigint REFERENCES t)")
+    warehouse.execute("CREATE TABLE t (id bigint PRIMARY KEY, v text)")
+    warehouse.execute(
+        "CREATE TABLE child (id bigint PRIMARY KEY, t bigint, CONSTRAINT parent FOREIGN KEY (t) REFERENCES t)"
+    )
+    family = captured.but(tables=("child", "t"))
+    family.set_up()
+    source.execute("INSERT INTO child VALUES (1, 1)")
+    with pytest.raises(DataError):
+        family.run()
+    warehouse.execute("ALTER TABLE child DROP CONSTRAINT parent")
+    family.run()
+    warehouse.execute("ALTER TABLE child ADD CONSTRAINT parent FOREIGN KEY (t) REFERENCES t")
+    assert same(source, warehouse, "child", "t")
 
 
 def _pause_second_chunk_of(
