@@ -87,7 +87,7 @@ class CdcSoak(Soak):
     :param audit_name: of another one, which counts them
     """
 
-    runs_a_round: tuple[int, int] = (3, 12)
+    runs_a_round: tuple[int, int] = (2, 6)
     slot_name: str = "soak"
     audit_name: str = "soak_audit"
     maker: CdcMaker = field(init=False)
@@ -133,7 +133,7 @@ class CdcSoak(Soak):
         self.habits.alters = chance.random() < 0.5
         self.habits.identifies = chance.random() < 0.4
         self.maker.loses = self.rounds > 1 and chance.random() < 0.4
-        self.maker.reference(chance.choice(["", "CASCADE", "NO ACTION"]))
+        self.maker.reference(chance.choice(["", "CASCADE", "NO ACTION", "NO ACTION"]))
         delete = chance.choice(["hard", "soft"])
         if delete != self.maker.world.delete:
             self.maker.world = self.maker.world.but(delete=delete)

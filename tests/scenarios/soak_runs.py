@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 from airflow_etl_sync.errors import EtlSyncError, StateError
+from tests.scenarios.doomed import arm
 from tests.scenarios.forked import fork
 
 Fate = Literal["let go", "killed", "stalled"]
@@ -48,7 +49,13 @@ class Work(Protocol):
 
 
 class Maker(Protocol):
-    """Who says what the runs do."""
+    """Who says what the runs do.
+
+    :param failpoints: at which some of those that are killed kill themselves, see :mod:`tests.scenarios.doomed`
+    """
+
+    @property
+    def failpoints(self) -> tuple[str, ...]: ...
 
     def new(self, chance: random.Random) -> Work:
         """The work of the next task."""
@@ -78,8 +85,10 @@ class Task:
         return self.folder / f"try-{try_number}"
 
 
-def attempt(task: Task, try_number: int) -> None:
+def attempt(task: Task, try_number: int, failpoint: str | None) -> None:
     """A try, whose failure is told by name: those of two that are in each other's way are no defects."""
+    if failpoint:
+        arm(failpoint)
     try:
         task.work.take(task.name, task.folder, try_number)
     except EtlSyncError as error:
@@ -200,11 +209,20 @@ class Runs:
         fate: Fate = chance.choices(get_args(Fate), [45, 45, 10])[0]
         return "killed" if self.tally.kills < self.doomed else fate
 
+    def _failpoint(self, chance: random.Random) -> str | None:
+        """Where to be killed, for half of those that are."""
+        if not self.maker.failpoints or chance.random() < 0.5:
+            return None
+        return f"{chance.choice(self.maker.failpoints)} {chance.choice([1, 1, 2, 4])}"
+
     def _try(self, task: Task, try_number: int, fate: Fate, chance: random.Random) -> BaseProcess:
         """A process that has ended, or one that stands still for a while."""
         began = time.monotonic()
-        process = fork(attempt, task, try_number, errors=task.last_words(try_number))
-        if fate == "let go":
+        failpoint = self._failpoint(chance) if fate == "killed" else None
+        process = fork(attempt, task, try_number, failpoint, errors=task.last_words(try_number))
+        if failpoint:
+            process.join(self.longest_seconds)
+        elif fate == "let go":
             process.join(self.longest_seconds)
             self._seconds += (min(time.monotonic() - began, LONGEST_AWAITED_SECONDS) - self._seconds) / 10
         else:

@@ -99,6 +99,7 @@ class SyncMaker:
     world: World
     forms: tuple[Form, ...]
     conflicts: tuple[ConflictStrategy, ...] = ("source_wins", "latest_wins")
+    failpoints: tuple[str, ...] = ()
 
     def new(self, chance: random.Random) -> SyncWork:
         rules = LoadRules(conflict=chance.choice(self.conflicts))
