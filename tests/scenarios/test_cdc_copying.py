@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -22,6 +23,7 @@ from airflow_etl_sync.journey.copying import copy_tables
 from airflow_etl_sync.state import cdc_pipelines, ledger, runs, tables
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from tests.scenarios.streaming import Capture
 from tests.scenarios.world import rows, scalar
 
 pytestmark = pytest.mark.scenario("C01")
@@ -227,14 +229,47 @@ def test_a_commit_that_the_log_tells_before_readers_see_it_is_waited_for(monkeyp
             assert caught.value.is_retryable
 
             monkeypatch.setattr(visibility, "LONGEST_WAIT_SECONDS", 20)
-            give_up = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-            ending = threading.Timer(0.3, source.execute, [give_up])
+            ending = threading.Timer(0.3, source.execute, [GIVE_UP_WAITING])
             ending.start()
             wait_until_visible(PostgresAccess(conninfo))
             ending.join()
             committing.join()
             assert scalar(source, "SELECT count(*) FROM t") == 1
             source.execute("SELECT pg_drop_replication_slot('told')")
+
+
+def test_a_table_that_joins_is_not_copied_before_what_the_stream_has_passed_is_visible(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither the copy would see it, nor the log tell it again."""
+    with EmbeddedPostgres(settings={"synchronous_standby_names": "absent", "synchronous_commit": "local"}) as postgres:
+        source_db, warehouse_db = (postgres.databases.create_database(name) for name in ("source", "warehouse"))
+        with (
+            psycopg.connect(source_db, autocommit=True) as source,
+            psycopg.connect(warehouse_db, autocommit=True) as warehouse,
+        ):
+            source.execute("CREATE TABLE u (id integer PRIMARY KEY); CREATE TABLE t (id integer PRIMARY KEY)")
+            both = Capture(source_db, warehouse_db, "joining", tmp_path, tables=("u", "t"), copies=True)
+            both.set_up()
+            both.but(tables=("u",)).run()
+            before = scalar(source, "SELECT pg_current_wal_lsn() - '0/0'")
+            committing = threading.Thread(target=commit_for_the_standby, args=(source_db,))
+            committing.start()
+            while both.but(tables=("u",)).run().applied <= before or not scalar(source, WAITING):
+                pass
+
+            monkeypatch.setattr(visibility, "LONGEST_WAIT_SECONDS", 0.3)
+            with pytest.raises(SourceError, match="may not be visible yet"):
+                both.run()
+            source.execute(GIVE_UP_WAITING)
+            committing.join()
+            both.run()
+            assert scalar(warehouse, "SELECT count(*) FROM t") == 1
+            both.slot.tear_down()
+
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+GIVE_UP_WAITING = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
 
 def commit_for_the_standby(conninfo: str) -> None:
