@@ -17,7 +17,7 @@ from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.comparison import PostgresKeyDestination
 from airflow_etl_sync.systems.postgres.keys import PostgresKeySource
 from tests.conftest import drop_slot
-from tests.scenarios.soak_runs import Outcome, Work
+from tests.scenarios.soak_runs import Outcome, SoakError, Work
 from tests.scenarios.streaming import Capture
 from tests.scenarios.world import scalar
 
@@ -133,10 +133,16 @@ class CdcMaker:
         return CaptureWork(world, is_resync)
 
     def is_lost(self) -> bool:
-        """Whether the slot has gone on without the stream, which then must be resynced."""
+        """Whether the slot has gone on without the stream, which then must be resynced.
+
+        :raises SoakError: where it has though nobody has made it anew, or begun a resync where it stood
+        """
         with psycopg.connect(self.world.source_db) as source, psycopg.connect(self.world.warehouse_db) as warehouse:
             applied = warehouse.execute(APPLIED).fetchone()
-            return bool(applied and scalar(source, IS_AHEAD, applied[0], self.world.slot_name))
+            is_ahead = bool(applied and scalar(source, IS_AHEAD, applied[0], self.world.slot_name))
+        if is_ahead and self.is_told_once:
+            raise SoakError("The slot is ahead of what is applied: changes were acknowledged that are not there")
+        return is_ahead
 
     def suits(self, work: Work) -> bool:
         is_of_now = isinstance(work, (CaptureWork, ReconcileWork)) and work.world.delete == self.world.delete

@@ -256,7 +256,9 @@ class Runs:
             self.tally.refused += 1
             return is_retryable
         told = words.read_text() if words.exists() else "without a word"
-        raise SoakError(f"{task.name} ({task.work}), try {try_number}, ended by itself: {process.exitcode}, {told}")
+        raise SoakError(
+            f"{task.name} ({task.work.kind}), try {try_number}, ended by itself: {process.exitcode}, {told}"
+        )
 
 
 def _outcome(process: BaseProcess) -> Outcome:
