@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from airflow_etl_sync.errors import DataError, StateError
-from airflow_etl_sync.journey import copying, load, sync
+from airflow_etl_sync.journey import copying, sync
 from airflow_etl_sync.state import ledger
 from tests.scenarios.reconciling import staged
 from tests.scenarios.streaming import Capture, Slots, same
@@ -132,17 +132,17 @@ def test_a_foreign_key_between_copies_is_for_after_the_copy(
 def _pause_second_chunk_of(
     monkeypatch: pytest.MonkeyPatch, thread: str, is_copying: threading.Event, may_go_on: threading.Event
 ) -> None:
-    real, chunks = load.stage, []
+    real, chunks = sync._Loading.checkpoint, list[Any]()
 
-    def stage(*arguments: Any) -> Any:
+    def checkpoint(self: Any, waiting: Any) -> int:
         if threading.current_thread().name.startswith(thread):
-            chunks.append(arguments)
+            chunks.append(waiting)
             if len(chunks) == 2:
                 is_copying.set()
                 assert may_go_on.wait(30)
-        return real(*arguments)
+        return real(self, waiting)
 
-    monkeypatch.setattr(sync, "stage", stage)
+    monkeypatch.setattr(sync._Loading, "checkpoint", checkpoint)
 
 
 def _do_once_before_close(monkeypatch: pytest.MonkeyPatch, deed: Callable[[], None]) -> None:
