@@ -329,6 +329,9 @@ class _Batch:
         self._wait(left=0 if holds_rows else 1)
         self._staged = self.staging.submit(self.capturing.applier.stage, fold)
         self._applied.append(self.applying.submit(self._apply_staged, self._staged))
+        if fold.histories:
+            self._wait(left=0)  # of a history every change is held, and not the last of each key only
+            self._staged = None
 
     def _take_fold(self) -> Fold:
         """What is folded; a new fold begins."""

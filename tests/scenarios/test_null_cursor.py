@@ -109,8 +109,8 @@ def test_a_killed_run_reads_none_of_them_twice_and_misses_none(
     """The first three chunks are of rows without a cursor, and the third, of five, ends them."""
     step = "extract" if form == "chain" else "sync"
     write = "core.staging:Staging.write"
-    stage = "systems.postgres.destination:PostgresDestination.stage"
-    failpoint = f"before {write if form == 'chain' else stage} {chunks + 1}"
+    merge = "systems.postgres.destination:PostgresDestination.merge"  # staging works ahead
+    failpoint = f"before {write if form == 'chain' else merge} {chunks + 1}"
     changed.run_killed(step, failpoint, "killed")
     reader = Counted(changed)
     assert changed.run(form, "killed", reader) == Counts(updated=60, skipped=1)
