@@ -2,6 +2,7 @@
 PYTHON ?= python3
 ROWS ?=
 PYTEST_ARGS ?=
+WHAT ?= sync
 MINUTES ?= 30
 SEED ?=
 ROUNDS ?= 3
@@ -30,8 +31,8 @@ test: $(STAMP) ## run every test; PYTEST_ARGS="-k name" chooses
 test-system: $(STAMP) ## run the integration tests on the system's PostgreSQL 15, where it is installed
 	tests/system_postgres.sh $(BIN)/python -m pytest tests/integration --durations=5 $(PYTEST_ARGS)
 
-soak: $(STAMP) ## for MINUTES, kill syncs beside busy writers and compare every row; SEED= repeats one
-	$(BIN)/python -m tests.scenarios.soak --minutes "$(MINUTES)" --seed "$(SEED)"
+soak: $(STAMP) ## for MINUTES, kill syncs (or WHAT=cdc: captures) beside busy writers, compare every row; SEED= repeats
+	$(BIN)/python -m tests.scenarios.soak --what "$(WHAT)" --minutes "$(MINUTES)" --seed "$(SEED)"
 
 bench: $(STAMP) ## compare with COPY and with dlt: ROWS rows, ROUNDS rounds, BENCH_ARGS="--no-dlt --no-airflow"
 	$(BIN)/python -m tests.benchmarks --rows "$(or $(ROWS),2000000)" --rounds "$(ROUNDS)" $(BENCH_ARGS)
