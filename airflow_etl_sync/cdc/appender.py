@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_etl_sync.cdc import history_sql
 from airflow_etl_sync.cdc.appending import HistoryPiece, Record
 from airflow_etl_sync.cdc.history import TableHistory
 from airflow_etl_sync.cdc.history_target import HistoryTarget
@@ -94,9 +93,6 @@ class Appender:
     def _newest_of(self, driver: psycopg.Connection[Any], name: str) -> Lsn:
         """Asked once, before the run's first change comes: what it has appended itself is no stranger."""
         if name not in self._newest:
-            target, newest = self._targets[name], 0
-            if target.columns(driver):
-                row: Any = driver.execute(history_sql.read_newest(target.table)).fetchone()
-                newest = row[0] or 0
-            self._newest[name] = newest
+            target = self._targets[name]
+            self._newest[name] = target.newest(driver) if target.columns(driver) else 0
         return self._newest[name]

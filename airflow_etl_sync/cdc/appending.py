@@ -17,6 +17,7 @@ from airflow_etl_sync.core.history import HISTORY_COLUMNS, SEQUENCE
 from airflow_etl_sync.errors import StateError
 from airflow_etl_sync.systems.base import StagedChunk
 from airflow_etl_sync.systems.postgres.target import TargetColumn
+from airflow_etl_sync.systems.postgres.types import array_element
 
 if TYPE_CHECKING:
     import psycopg
@@ -151,5 +152,4 @@ def _left_out(names: Sequence[str], row: HistoryRow) -> tuple[str, ...]:
 
 def _array(names: Sequence[str]) -> str:
     """Names as the text of an array."""
-    quoted = [name.replace("\\", "\\\\").replace('"', '\\"') for name in names]
-    return "{" + ",".join(f'"{name}"' for name in quoted) + "}"
+    return "{" + ",".join(map(array_element, names)) + "}"

@@ -56,6 +56,11 @@ class HistoryTarget:
             )
         return columns
 
+    def newest(self, driver: psycopg.Connection[Any]) -> Lsn:
+        """The last position in it; 0 where it has no rows. It must be there."""
+        row: Any = driver.execute(history_sql.read_newest(self.table)).fetchone()
+        return row[0] or 0
+
     def append(
         self, connection: Connection, staged: StagedChunk, rows: int, rules: LoadRules, tolerance: Tolerance
     ) -> Merged:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_etl_sync.core.model import Counts, LoadRules
-from airflow_etl_sync.state import failed_records, schema_changes
+from airflow_etl_sync.state import failed_records
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import Merged, Tolerance
+from airflow_etl_sync.systems.recording import record_merged
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -35,9 +36,7 @@ class Landing:
         loaded = self._loaded.get(target, Counts())
         watched = tuple(failed_records.open_keys(connection, self.run.sync_key, target))
         merged = merge(Tolerance(rules.allowed_errors(loaded, rows), watched))
-        failed_records.record(connection, self.run, target, rules, merged.failed)
-        failed_records.settle(connection, self.run, target, merged.settled)
-        schema_changes.record(connection, self.run.extraction_id, merged.changes)
+        record_merged(connection, self.run, target, rules, merged)
         self._loaded[target] = loaded + merged.counts
         return merged.counts
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -101,25 +100,16 @@ class EtlSyncDecoratedOperator(DecoratedOperator):
                 report = self._load(context)
         except FunctionError as error:
             raise (error.__cause__ or error) from None
-        return {
-            "sync_key": self._sync_key(context),
-            "extraction_id": report.extraction_id,
-            "watermark": report.watermark.text if report.watermark else None,
-            "cursor_type": report.watermark.type if report.watermark else None,
-            "window": asdict(report.window),
-            "counts": report.counts.to_json(),
-            "seconds": round(report.seconds, 3),
-        }
+        return report.to_json(self._sync_key(context))
 
     def _load(self, context: Context) -> SyncReport:
-        from airflow_etl_sync.hooks.connections import postgres_access
         from airflow_etl_sync.journey.records import load_records
-        from airflow_etl_sync.operators._journey_terms import identity_of, table_of
+        from airflow_etl_sync.operators._journey_terms import access_by, identity_of, table_of
         from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 
         rules, load_rules = self._rules(context), self._load_rules()
         table = table_of("destination_table", self.destination_table)
-        access = postgres_access(arguments.as_text("destination_conn_id", self.destination_conn_id))
+        access = access_by(self, "destination_conn_id")
 
         def give(watermark: Any) -> object:
             known = {**context, **self.op_kwargs, _WATERMARK: watermark}

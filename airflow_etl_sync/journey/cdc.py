@@ -331,7 +331,6 @@ class _Batch:
         self._applied.append(self.applying.submit(self._apply_staged, self._staged))
         if fold.histories:
             self._wait(left=0)  # of a history every change is held, and not the last of each key only
-            self._staged = None
 
     def _take_fold(self) -> Fold:
         """What is folded; a new fold begins."""
@@ -352,6 +351,8 @@ class _Batch:
         """Wait until no more pieces than so many are on their way."""
         while len(self._applied) > left:
             self._applied.pop(0).result()
+        if not self._applied:
+            self._staged = None  # with what rows it holds
 
     def _new_fold(self) -> Fold:
         return Fold(self.capturing.wanted.keys, self._histories)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_etl_sync.cdc import history_sql
 from airflow_etl_sync.cdc.appending import Record, another_log
@@ -124,7 +124,6 @@ def _begin_histories(
         target = HistoryTarget(destination, terms.target, terms.key)
         if not target.columns(driver):
             continue
-        row: Any = driver.execute(history_sql.read_newest(terms.target)).fetchone()
-        if (row[0] or 0) > flushed:
+        if target.newest(driver) > flushed:
             raise another_log(str(terms.target))
         driver.execute(history_sql.mark_resync(terms.target, just_before(pipeline.applied)))

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
@@ -14,9 +14,10 @@ from airflow_etl_sync.core.ahead import CHUNKS_AHEAD, ahead
 from airflow_etl_sync.core.model import Chunk, Counts, Extraction, LoadRules
 from airflow_etl_sync.core.staging import Staging, read_batches
 from airflow_etl_sync.errors import DestinationError, StateError, explaining
-from airflow_etl_sync.state import failed_records, ledger, runs, schema_changes, tables
+from airflow_etl_sync.state import failed_records, ledger, runs, tables
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import Destination, MergeKeys, StagedChunk, Tolerance
+from airflow_etl_sync.systems.recording import record_merged
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,6 +86,23 @@ def stage(
     return destination.stage(f"stage_{extraction_id}_{number}_{try_number}", schema, batches)
 
 
+def merge_checkpoint(
+    destination: Destination,
+    run: Run,
+    chunk: Chunk,
+    staged: StagedChunk,
+    keys: MergeKeys,
+    rules: LoadRules,
+    position: dict[str, Any],
+) -> None:
+    """Merge a staged chunk of a run that stages nothing on disk, and commit it with the position behind it."""
+    doing = explaining(DestinationError, f"load chunk {chunk.number}")
+    with doing, destination.engine.begin() as connection:
+        runs.hold(connection, run)
+        merge_once(destination, connection, run.extraction_id, chunk, staged, keys, rules)
+        ledger.record_extracted(connection, run.extraction_id, chunk, position)
+
+
 def merge_once(
     destination: Destination,
     connection: Connection,
@@ -113,9 +131,7 @@ def merge_once(
         primary_key=rules.primary_key or keys.primary_key,
         conflict_field=rules.conflict_field or keys.cursor_field,
     )
-    failed_records.record(connection, run, destination.target, terms, merged.failed)
-    failed_records.settle(connection, run, destination.target, merged.settled)
-    schema_changes.record(connection, extraction_id, merged.changes)
+    record_merged(connection, run, destination.target, terms, merged)
     log.info("Merged chunk %d: %s", chunk.number, counts)
     return counts
 

@@ -58,10 +58,10 @@ def open_run(
     """
     shape = source.describe()
     tables.ensure(state)
-    fingerprint = _fingerprint(stream, rules, shape, target, staging_uri, resumable_at)
+    asked = fingerprint(stream, rules, shape, target, staging_uri, resumable_at)
     with explaining(DestinationError, "read the state tables"), state.begin() as connection:
         watermark = watermarks.read(connection, stream.sync_key)
-        unfinished = runs.find_unfinished(connection, identity, stream.sync_key, fingerprint, watermark.version)
+        unfinished = runs.find_unfinished(connection, identity, stream.sync_key, asked, watermark.version)
         if unfinished is not None:
             run = runs.resume(connection, unfinished)
             checkpoint = ledger.read_checkpoint(connection, run.extraction_id)
@@ -75,7 +75,7 @@ def open_run(
             identity,
             sync_key=stream.sync_key,
             kind=rules.kind,
-            fingerprint=fingerprint,
+            fingerprint=asked,
             watermark_version=watermark.version,
             window=opened.window,
             fences=opened.fences,
@@ -97,5 +97,6 @@ def open_run(
     return Opening(run, Checkpoint(), shape, given_up)
 
 
-def _fingerprint(*asked: Stream | WindowRules | Shape | str) -> str:
+def fingerprint(*asked: object) -> str:
+    """What a run was asked for, as a text that is the same in each of its tries."""
     return hashlib.sha256(repr(asked).encode()).hexdigest()

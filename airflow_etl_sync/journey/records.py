@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,8 @@ from airflow_etl_sync.core.model import Chunk, CursorValue, LoadRules, RunIdenti
 from airflow_etl_sync.core.records import RecordRules
 from airflow_etl_sync.errors import ConfigurationError, DataError, DestinationError, EtlSyncError, explaining
 from airflow_etl_sync.journey.advance import Advanced, close
-from airflow_etl_sync.journey.load import merge_once, stage
+from airflow_etl_sync.journey.load import merge_checkpoint, stage
+from airflow_etl_sync.journey.opening import fingerprint
 from airflow_etl_sync.journey.sync import SyncReport
 from airflow_etl_sync.state import cursor_values, ledger, runs, tables, watermarks
 from airflow_etl_sync.state.runs import Run
@@ -91,13 +91,13 @@ class _Opened:
 
 def _open(destination: TypedDestination, rules: RecordRules, load_rules: LoadRules, identity: RunIdentity) -> _Opened:
     tables.ensure(destination.engine)
-    fingerprint = hashlib.sha256(repr((rules, load_rules, destination.target)).encode()).hexdigest()
+    asked = fingerprint(rules, load_rules, destination.target)
     with explaining(DestinationError, "write the state tables"), destination.engine.begin() as connection:
         cursor_values.pin_settings(connection)
         clock = cursor_values.clock(connection)
         watermark = watermarks.read(connection, rules.sync_key)
         low = None if watermark.cursor is None else cursor_values.as_python(connection, watermark.cursor)
-        unfinished = runs.find_unfinished(connection, identity, rules.sync_key, fingerprint, watermark.version)
+        unfinished = runs.find_unfinished(connection, identity, rules.sync_key, asked, watermark.version)
         if unfinished is not None:
             run = runs.resume(connection, unfinished)
             done = ledger.read_checkpoint(connection, run.extraction_id).chunks
@@ -110,7 +110,7 @@ def _open(destination: TypedDestination, rules: RecordRules, load_rules: LoadRul
             sync_key=rules.sync_key,
             kind="full_refresh" if rules.full_refresh else "incremental",
             window=Window(low=None if rules.full_refresh else watermark.cursor, high=watermark.cursor),
-            fingerprint=fingerprint,
+            fingerprint=asked,
             watermark_version=watermark.version,
         )
     cursor = run.window.low
@@ -162,10 +162,7 @@ class _Loading:
         staged = stage(self.destination, run.extraction_id, number, self.try_number, reader.schema, reader)
         chunk = Chunk(number, reader.rows, 0)
         keys = MergeKeys(self.load_rules.primary_key, "")  # of two records of one key the one that came last is taken
-        with explaining(DestinationError, f"load chunk {number}"), self.destination.engine.begin() as connection:
-            runs.hold(connection, run)
-            merge_once(self.destination, connection, run.extraction_id, chunk, staged, keys, self.load_rules)
-            ledger.record_extracted(connection, run.extraction_id, chunk, {})
+        merge_checkpoint(self.destination, run, chunk, staged, keys, self.load_rules, {})
         return chunk.rows
 
     def next_watermark(self, connection: Any) -> CursorValue | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_etl_sync.core.ahead import BATCHES_AHEAD, CHUNKS_AHEAD, ahead
@@ -13,9 +13,9 @@ from airflow_etl_sync.core.chunking import cut
 from airflow_etl_sync.core.model import Chunk, Counts, CursorValue, LoadRules, RunIdentity, Stream, Window, WindowRules
 from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.journey.advance import close
-from airflow_etl_sync.journey.load import merge_once, stage
+from airflow_etl_sync.journey.load import merge_checkpoint, stage
 from airflow_etl_sync.journey.opening import open_run
-from airflow_etl_sync.state import ledger, runs
+from airflow_etl_sync.state import runs
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import Destination, MergeKeys, Source, StagedChunk
 
@@ -38,6 +38,17 @@ class SyncReport:
     watermark: CursorValue | None
     counts: Counts
     seconds: float
+
+    def to_json(self, sync_key: str) -> dict[str, Any]:
+        return {
+            "sync_key": sync_key,
+            "extraction_id": self.extraction_id,
+            "window": asdict(self.window),
+            "watermark": self.watermark.text if self.watermark else None,
+            "cursor_type": self.watermark.type if self.watermark else None,
+            "counts": self.counts.to_json(),
+            "seconds": round(self.seconds, 3),
+        }
 
 
 def sync(
@@ -117,10 +128,6 @@ class _Loading:
 
     def checkpoint(self, waiting: _Waiting) -> int:
         """Merge one chunk and commit it; its number of rows."""
-        chunk, extraction_id = waiting.chunk, self.run.extraction_id
-        doing = explaining(DestinationError, f"load chunk {chunk.number}")
-        with doing, self.destination.engine.begin() as connection:
-            runs.hold(connection, self.run)
-            merge_once(self.destination, connection, extraction_id, chunk, waiting.staged, self.keys, self.rules)
-            ledger.record_extracted(connection, extraction_id, chunk, waiting.position)
+        chunk = waiting.chunk
+        merge_checkpoint(self.destination, self.run, chunk, waiting.staged, self.keys, self.rules, waiting.position)
         return chunk.rows

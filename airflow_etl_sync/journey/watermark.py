@@ -38,7 +38,7 @@ def show(state: Engine, sync_key: str) -> Shown:
     refuse_unprintable("sync_key", sync_key)
     _prepare(state)
     with explaining(DestinationError, "read the watermark"), state.begin() as connection:
-        found = watermarks.standings(connection, sync_key)
+        found = watermarks.standings(connection, [sync_key])
         if not found:
             raise _unknown(sync_key)
         return Shown(found[0], watermark_changes.latest(connection, sync_key, _CHANGES_SHOWN))
@@ -62,7 +62,7 @@ def preview(state: Engine, request: ChangeRequest) -> tuple[CursorValue | None, 
     _prepare(state)
     with explaining(DestinationError, "read the watermark"), state.begin() as connection:
         cursor_values.pin_settings(connection)
-        found = watermarks.standings(connection, request.sync_key)
+        found = watermarks.standings(connection, [request.sync_key])
         if not found and not (request.action == "reset" and runs.has_run(connection, request.sync_key)):
             raise _unknown(request.sync_key)
         old = found[0].watermark.cursor if found else None

@@ -13,13 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import Context
-    from sqlalchemy import Engine
 
     from airflow_etl_sync.cdc.tables import CdcTable
     from airflow_etl_sync.core.history import ApplyMode
     from airflow_etl_sync.core.keys import DeleteMode
     from airflow_etl_sync.core.model import ConflictStrategy, OnCursorNull, SchemaContract
-    from airflow_etl_sync.systems.postgres.source import PostgresSource
+    from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 
 class StreamArguments(Protocol):
@@ -195,25 +194,14 @@ def reconcile_rules_of(given: ReconcileArguments) -> ReconcileRules:
     )
 
 
-def source_of(given: Any, stream: Stream) -> PostgresSource:
-    """Give the source that ``source_conn_id`` names.
+def access_by(given: Any, name: str) -> PostgresAccess:
+    """Give the way into the database whose connection an argument names.
 
-    :raises ConfigurationError: where there is no such connection
-    """
-    from airflow_etl_sync.hooks.connections import postgres_access
-    from airflow_etl_sync.systems.postgres.source import PostgresSource
-
-    return PostgresSource(postgres_access(arguments.as_text("source_conn_id", given.source_conn_id)), stream)
-
-
-def state_of(conn_id: object) -> Engine:
-    """Give the database that keeps the state tables.
-
-    :raises ConfigurationError: where there is no such connection
+    :raises ConfigurationError: where it names none, or there is no such connection
     """
     from airflow_etl_sync.hooks.connections import postgres_access
 
-    return postgres_access(arguments.as_text("state_conn_id", conn_id)).engine()
+    return postgres_access(arguments.as_text(name, getattr(given, name)))
 
 
 def table_of(name: str, value: object) -> TableName:

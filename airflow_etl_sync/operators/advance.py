@@ -65,10 +65,10 @@ class WatermarkAdvanceOperator(BaseOperator):
 
     def _advance(self) -> tuple[Extraction, Advanced]:
         from airflow_etl_sync.core.model import Extraction
-        from airflow_etl_sync.hooks.connections import postgres_access
         from airflow_etl_sync.journey.advance import advance
+        from airflow_etl_sync.operators._journey_terms import access_by
         from airflow_etl_sync.operators._staging_place import open_staging
 
         extraction = Extraction.from_xcom(arguments.as_extraction("extraction", self.extraction))
-        state = postgres_access(arguments.as_text("state_conn_id", self.state_conn_id)).engine()
+        state = access_by(self, "state_conn_id").engine()
         return extraction, advance(state, open_staging(extraction.staging_uri), extraction)

@@ -141,9 +141,8 @@ class CdcSyncOperator(BaseOperator):
 
     def _capture(self, context: Context) -> CdcReport:
         from airflow_etl_sync.hooks.cdc import PostgresCdcHook
-        from airflow_etl_sync.hooks.connections import postgres_access
         from airflow_etl_sync.journey.cdc import CaptureLimits, capture
-        from airflow_etl_sync.operators._journey_terms import cdc_tables_of, identity_of
+        from airflow_etl_sync.operators._journey_terms import access_by, cdc_tables_of, identity_of
 
         hook = PostgresCdcHook(
             arguments.as_text("source_conn_id", self.source_conn_id),
@@ -155,7 +154,7 @@ class CdcSyncOperator(BaseOperator):
             batch_changes=arguments.as_count("batch_changes", self.batch_changes),
             piece_changes=arguments.as_count("piece_changes", self.piece_changes),
         )
-        destination = postgres_access(arguments.as_text("destination_conn_id", self.destination_conn_id))
+        destination = access_by(self, "destination_conn_id")
         copy = partial(_copy, hook, destination, sync_key, identity)
         return capture(
             slot, hook.access(), destination,

@@ -127,24 +127,30 @@ class IncrementalExtractOperator(BaseOperator):
 
     def _skip_with_plan(self, context: Context) -> NoReturn:
         from airflow_etl_sync.journey.planning import plan
-        from airflow_etl_sync.operators._journey_terms import source_of, state_of, stream_of, window_rules_of
+        from airflow_etl_sync.operators._journey_terms import access_by, stream_of, window_rules_of
+        from airflow_etl_sync.systems.postgres.source import PostgresSource
 
         stream = stream_of(self)
-        found = plan(source_of(self, stream), state_of(self.state_conn_id), stream=stream, rules=window_rules_of(self))
+        source, state = (
+            PostgresSource(access_by(self, "source_conn_id"), stream),
+            access_by(self, "state_conn_id").engine(),
+        )
+        found = plan(source, state, stream=stream, rules=window_rules_of(self))
         context["ti"].xcom_push(key="plan", value=found.to_json())
         raise AirflowSkipException(f"A dry run: about {found.estimated_rows} rows would be read.")
 
     def _extract(self, context: Context) -> Extraction:
-        from airflow_etl_sync.hooks.connections import postgres_access
         from airflow_etl_sync.journey.extract import extract
-        from airflow_etl_sync.operators._journey_terms import identity_of, stream_of, window_rules_of
+        from airflow_etl_sync.operators._journey_terms import access_by, identity_of, stream_of, window_rules_of
         from airflow_etl_sync.operators._staging_place import open_staging
         from airflow_etl_sync.systems.postgres.source import PostgresSource
 
         stream, rules = stream_of(self), window_rules_of(self)
         chunk_rows = arguments.as_count("chunk_rows", self.chunk_rows)
-        source = PostgresSource(postgres_access(arguments.as_text("source_conn_id", self.source_conn_id)), stream)
-        state = postgres_access(arguments.as_text("state_conn_id", self.state_conn_id)).engine()
+        source, state = (
+            PostgresSource(access_by(self, "source_conn_id"), stream),
+            access_by(self, "state_conn_id").engine(),
+        )
         staging = open_staging(arguments.as_optional_text("staging_uri", self.staging_uri))
         return extract(
             source, state, staging,

@@ -49,15 +49,14 @@ class FailedRecordsOperator(BaseOperator):
 
     def _act(self, context: Context) -> Any:
         from airflow_etl_sync.core.model import refuse_unknown
-        from airflow_etl_sync.hooks.connections import postgres_access
         from airflow_etl_sync.journey.failed_records import replay_all, summarise
-        from airflow_etl_sync.operators._journey_terms import identity_of
+        from airflow_etl_sync.operators._journey_terms import access_by, identity_of
         from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 
         action = arguments.as_text("action", self.action)
         refuse_unknown("action", action, _ACTIONS)
         sync_key = arguments.as_text("sync_key", self.sync_key)
-        access = postgres_access(arguments.as_text("destination_conn_id", self.destination_conn_id))
+        access = access_by(self, "destination_conn_id")
         if action == "list":
             return summarise(access.engine(), sync_key)
         return replay_all(

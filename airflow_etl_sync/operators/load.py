@@ -88,14 +88,13 @@ class UpsertLoadOperator(BaseOperator):
 
     def _load(self, try_number: int) -> Counts:
         from airflow_etl_sync.core.model import Extraction
-        from airflow_etl_sync.hooks.connections import postgres_access
         from airflow_etl_sync.journey.load import load
-        from airflow_etl_sync.operators._journey_terms import load_rules_of, table_of
+        from airflow_etl_sync.operators._journey_terms import access_by, load_rules_of, table_of
         from airflow_etl_sync.operators._staging_place import open_staging
         from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 
         extraction = Extraction.from_xcom(arguments.as_extraction("extraction", self.extraction))
         rules, table = load_rules_of(self), table_of("table", self.table)
-        access = postgres_access(arguments.as_text("destination_conn_id", self.destination_conn_id))
+        access = access_by(self, "destination_conn_id")
         staging = open_staging(extraction.staging_uri)
         return load(PostgresDestination(access, table), staging, extraction, rules, try_number)

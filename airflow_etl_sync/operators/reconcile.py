@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
-from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.operators._failure import failing_for_good
 
 if TYPE_CHECKING:
@@ -105,16 +104,20 @@ class ReconcileOperator(BaseOperator):
         }
 
     def _reconcile(self, context: Context) -> ReconcileReport:
-        from airflow_etl_sync.hooks.connections import postgres_access
         from airflow_etl_sync.journey.reconcile import reconcile
-        from airflow_etl_sync.operators._journey_terms import identity_of, key_stream_of, reconcile_rules_of, table_of
+        from airflow_etl_sync.operators._journey_terms import (
+            access_by,
+            identity_of,
+            key_stream_of,
+            reconcile_rules_of,
+            table_of,
+        )
         from airflow_etl_sync.systems.postgres.comparison import PostgresKeyDestination
         from airflow_etl_sync.systems.postgres.keys import PostgresKeySource
 
         keys, rules = key_stream_of(self), reconcile_rules_of(self)
         table = table_of("destination_table", self.destination_table)
-        source = postgres_access(arguments.as_text("source_conn_id", self.source_conn_id))
-        destination = postgres_access(arguments.as_text("destination_conn_id", self.destination_conn_id))
+        source, destination = access_by(self, "source_conn_id"), access_by(self, "destination_conn_id")
         return reconcile(
             PostgresKeySource(source, keys), PostgresKeyDestination(destination, table),
             sync_key=keys.sync_key, rules=rules, identity=identity_of(context),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -136,27 +135,21 @@ class IncrementalSyncOperator(BaseOperator):
             if arguments.as_flag("dry_run", self.is_dry_run):
                 return self._plan()
             report = self._sync(context)
-        return {
-            "sync_key": self.sync_key,
-            "extraction_id": report.extraction_id,
-            "window": asdict(report.window),
-            "watermark": report.watermark.text if report.watermark else None,
-            "cursor_type": report.watermark.type if report.watermark else None,
-            "counts": report.counts.to_json(),
-            "seconds": round(report.seconds, 3),
-        }
+        return report.to_json(self.sync_key)
 
     def _plan(self) -> dict[str, Any]:
         from airflow_etl_sync.journey.planning import plan
-        from airflow_etl_sync.operators._journey_terms import source_of, state_of, stream_of, window_rules_of
+        from airflow_etl_sync.operators._journey_terms import access_by, stream_of, window_rules_of
+        from airflow_etl_sync.systems.postgres.source import PostgresSource
 
-        stream, state = stream_of(self), state_of(self.destination_conn_id)
-        return plan(source_of(self, stream), state, stream=stream, rules=window_rules_of(self)).to_json()
+        stream, state = stream_of(self), access_by(self, "destination_conn_id").engine()
+        source = PostgresSource(access_by(self, "source_conn_id"), stream)
+        return plan(source, state, stream=stream, rules=window_rules_of(self)).to_json()
 
     def _sync(self, context: Context) -> SyncReport:
-        from airflow_etl_sync.hooks.connections import postgres_access
         from airflow_etl_sync.journey.sync import sync
         from airflow_etl_sync.operators._journey_terms import (
+            access_by,
             identity_of,
             load_rules_of,
             stream_of,
@@ -168,8 +161,7 @@ class IncrementalSyncOperator(BaseOperator):
 
         stream, window_rules, load_rules = stream_of(self), window_rules_of(self), load_rules_of(self)
         table, chunk_rows = table_of("destination_table", self.destination_table), self.chunk_rows
-        source = postgres_access(arguments.as_text("source_conn_id", self.source_conn_id))
-        destination = postgres_access(arguments.as_text("destination_conn_id", self.destination_conn_id))
+        source, destination = access_by(self, "source_conn_id"), access_by(self, "destination_conn_id")
         return sync(
             PostgresSource(source, stream), PostgresDestination(destination, table),
             stream=stream, window_rules=window_rules, load_rules=load_rules, identity=identity_of(context),

@@ -72,12 +72,12 @@ class WatermarkSetOperator(BaseOperator):
         :returns: of a change the old and the new value, who and why; of ``show`` the value and the last changes
         :raises AirflowFailException: where the change is refused; then nothing is changed and nothing recorded
         """
-        from airflow_etl_sync.hooks.connections import postgres_access
         from airflow_etl_sync.journey import watermark
+        from airflow_etl_sync.operators._journey_terms import access_by
         from airflow_etl_sync.operators._watermark_terms import change_request_of
 
         with failing_for_good():
-            state = postgres_access(arguments.as_text("state_conn_id", self.state_conn_id)).engine()
+            state = access_by(self, "state_conn_id").engine()
             if arguments.as_text("action", self.action) == "show":
                 return watermark.show(state, arguments.as_text("sync_key", self.sync_key)).to_json()
             return watermark.change(state, change_request_of(self), self._signature(context)).to_json()

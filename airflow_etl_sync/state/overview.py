@@ -13,9 +13,10 @@ from sqlalchemy import ARRAY, Connection, Engine, Row, Select, Text, cast, func,
 from airflow_etl_sync.core.contract import SchemaChange
 from airflow_etl_sync.core.model import Counts, CursorValue, Kind
 from airflow_etl_sync.errors import DestinationError, StateError, explaining
-from airflow_etl_sync.state import tables
+from airflow_etl_sync.state import tables, watermarks
 from airflow_etl_sync.state.runs import Status
 from airflow_etl_sync.state.tables import cdc_pipeline, failed_record, schema_change, sync_run, watermark
+from airflow_etl_sync.state.watermarks import Standing
 
 
 class NothingRecordedError(StateError):
@@ -157,7 +158,7 @@ def all_syncs(connection: Connection, at_most_runs: int) -> list[SyncState]:
 def syncs(connection: Connection, keys: Collection[str], at_most_runs: int) -> list[SyncState]:
     """Some syncs, those included of which nothing is recorded."""
     runs = last_runs(connection, keys, at_most_runs, MOVING)
-    marks = {row.sync_key: row for row in connection.execute(select(watermark).where(_among(watermark, keys)))}
+    marks = {mark.sync_key: mark for mark in watermarks.standings(connection, keys)}
     pipelines = {
         row.sync_key: row for row in connection.execute(select(cdc_pipeline).where(_among(cdc_pipeline, keys)))
     }
@@ -255,13 +256,12 @@ def _among(table: Any, keys: Collection[str]) -> Any:
     return table.c.sync_key == func.any(cast(list(keys), ARRAY(Text)))
 
 
-def _standing(mark: Row[Any] | None, pipeline: Row[Any] | None) -> dict[str, Any]:
+def _standing(mark: Standing | None, pipeline: Row[Any] | None) -> dict[str, Any]:
     if pipeline is not None:
         return {"slot": pipeline.slot, "position": pipeline.applied_lsn, "last_sync": pipeline.updated_at}
     if mark is None:
         return {}
-    cursor = None if mark.cursor_value is None else CursorValue(mark.cursor_type, mark.cursor_value)
-    return {"cursor": cursor, "last_sync": mark.last_sync}
+    return {"cursor": mark.watermark.cursor, "last_sync": mark.last_sync}
 
 
 def _run(row: Row[Any]) -> RunRecord:

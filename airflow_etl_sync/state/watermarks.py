@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -55,11 +56,11 @@ class Standing:
         }
 
 
-def standings(connection: Connection, sync_key: str | None = None) -> list[Standing]:
-    """Where all syncs stand, by name, or the one that is named."""
+def standings(connection: Connection, sync_keys: Collection[str] | None = None) -> list[Standing]:
+    """Where all syncs stand, by name, or those that are named."""
     wanted = select(watermark).order_by(watermark.c.sync_key)
-    if sync_key is not None:
-        wanted = wanted.where(watermark.c.sync_key == sync_key)
+    if sync_keys is not None:
+        wanted = wanted.where(watermark.c.sync_key.in_(sync_keys))
     return [Standing(row.sync_key, _watermark(row), row.last_sync) for row in connection.execute(wanted)]
 
 

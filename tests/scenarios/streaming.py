@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -28,6 +29,22 @@ from tests.scenarios.forked import fork
 
 ROOT = Path(__file__).parents[2]
 _runs = count(1)
+
+COMMIT_FAILPOINTS = {
+    "applied": "after state.cdc_pipelines:set_applied 1",
+    "counted": "after state.runs:record_captured 1",
+    "committed": "before cdc.slot:ReplicationSlot.advance 1",
+    "acknowledged": "after cdc.slot:ReplicationSlot.advance 1",
+    "closed": "at the end",
+}
+"""Where a capture may be killed around its commit, whatever it does with changes before."""
+
+
+def new_dice() -> random.Random:
+    """Chance whose seed is printed; ``ETL_SYNC_TEST_SEED`` repeats one."""
+    seed = int(os.environ.get("ETL_SYNC_TEST_SEED", random.randrange(10**9)))
+    sys.stdout.write(f"seed {seed}\n")
+    return random.Random(seed)
 
 
 @dataclass

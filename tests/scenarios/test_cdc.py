@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +21,7 @@ from airflow_etl_sync.state import cdc_pipelines
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.placing import quickest_place
 from tests.scenarios.reconciling import staged
-from tests.scenarios.streaming import Capture, Slots, rows, same, totals
+from tests.scenarios.streaming import COMMIT_FAILPOINTS, Capture, Slots, new_dice, rows, same, totals
 from tests.scenarios.world import scalar
 
 LONG = "(SELECT string_agg(md5(random()::text || i::text), '') FROM generate_series(1, 320) AS i)"
@@ -260,11 +258,7 @@ FAILPOINTS = {
     "staged": "after cdc.piece:TablePiece.stage {n}",
     "merged": "after systems.postgres.destination:PostgresDestination.merge {n}",
     "deleted": "after cdc.piece:TablePiece.delete {n}",
-    "applied": "after state.cdc_pipelines:set_applied 1",
-    "counted": "after state.runs:record_captured 1",
-    "committed": "before cdc.slot:ReplicationSlot.advance 1",
-    "acknowledged": "after cdc.slot:ReplicationSlot.advance 1",
-    "closed": "at the end",
+    **COMMIT_FAILPOINTS,
 }
 
 
@@ -273,9 +267,7 @@ FAILPOINTS = {
 def test_killed_anywhere_nothing_is_lost_and_nothing_applied_twice(
     point: str, captured: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
-    seed = int(os.environ.get("ETL_SYNC_TEST_SEED", random.randrange(10**9)))
-    sys.stdout.write(f"seed {seed}\n")
-    dice = random.Random(seed)
+    dice = new_dice()
     source.execute("CREATE TABLE t (id bigint PRIMARY KEY, v text, body text)")
     source.execute("ALTER TABLE t ALTER body SET STORAGE EXTERNAL")
     captured.set_up()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from airflow_etl_sync.core.model import LoadRules
 from airflow_etl_sync.errors import DataError, SchemaError, StateError
 from airflow_etl_sync.journey.cdc import CaptureLimits
 from tests.scenarios.reconciling import staged
-from tests.scenarios.streaming import Capture, Slots, rows, totals
+from tests.scenarios.streaming import COMMIT_FAILPOINTS, Capture, Slots, new_dice, rows, totals
 from tests.scenarios.test_cdc import LONG, ODD_SETTINGS, TELLING, TOLD
 from tests.scenarios.world import scalar
 
@@ -410,11 +409,7 @@ FAILPOINTS = {
     "peeked": "after cdc.fold:Fold.add 1",
     "staged": "after cdc.appending:HistoryPiece.stage {n}",
     "appended": "after cdc.history_target:HistoryTarget.append {n}",
-    "applied": "after state.cdc_pipelines:set_applied 1",
-    "counted": "after state.runs:record_captured 1",
-    "committed": "before cdc.slot:ReplicationSlot.advance 1",
-    "acknowledged": "after cdc.slot:ReplicationSlot.advance 1",
-    "closed": "at the end",
+    **COMMIT_FAILPOINTS,
 }
 
 
@@ -423,9 +418,7 @@ FAILPOINTS = {
 def test_killed_anywhere_every_change_is_there_once(
     point: str, long: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
-    seed = int(os.environ.get("ETL_SYNC_TEST_SEED", random.randrange(10**9)))
-    sys.stdout.write(f"seed {seed}\n")
-    dice = random.Random(seed)
+    dice = new_dice()
     source.execute("CREATE TABLE log (number bigserial, op text, id bigint, v text, body text)")
     source.execute(LOGGING)
     source.execute(f"INSERT INTO t SELECT i, 'new', {LONG} FROM generate_series(1, 30) AS i")

@@ -79,6 +79,12 @@ def filled(request: pytest.FixtureRequest, source: psycopg.Connection) -> None:
     source.execute(FILL)
 
 
+@pytest.fixture
+def plain(source: psycopg.Connection) -> None:
+    source.execute(TABLES["table"][0])
+    source.execute(FILL)
+
+
 @pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
 @pytest.mark.parametrize("form", FORMS)
@@ -109,12 +115,11 @@ def test_a_table_that_was_rewritten_to_the_same_types_is_read_at_once(
     assert rows(warehouse) == rows(source, "id, c, n")
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("form", FORMS)
 def test_a_truncated_and_filled_table_is_read_as_it_became(
     form: Form, world: World, source: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
-    source.execute(TABLES["table"][0])
-    source.execute(FILL)
     assert world.run(form, reader=Overtaken(world, "TRUNCATE t", FILL.replace("500", "400"))) == Counts(inserted=400)
     assert rows(warehouse) == rows(source)
 
@@ -128,12 +133,11 @@ SWAP = [
 
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("form", FORMS)
 def test_a_table_that_another_takes_the_place_of_is_read_as_it_became(
     form: Form, stream: dict[str, Any], world: World, source: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
-    source.execute(TABLES["table"][0])
-    source.execute(FILL)
     world = world.streaming(**stream)
     assert world.run(form, reader=Overtaken(world, *SWAP)) == Counts(inserted=500)
     assert rows(warehouse, "id, c, n") == rows(source)
@@ -155,41 +159,33 @@ def test_a_partition_that_comes_while_the_reader_waits_is_read(
     assert rows(warehouse) == rows(source)
 
 
+@pytest.mark.parametrize("reader", [Interrupted, Overtaken])
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_precision_that_grew_after_it_was_looked_at_ends_this_try_only(
-    form: Form, stream: dict[str, Any], world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+    form: Form,
+    stream: dict[str, Any],
+    reader: type[Interrupted | Overtaken],
+    world: World,
+    source: psycopg.Connection,
+    warehouse: psycopg.Connection,
 ) -> None:
     source.execute("CREATE TABLE t (id integer PRIMARY KEY, c timestamptz NOT NULL, n numeric(10, 2))")
     source.execute(FILL)
     world = world.streaming(**stream)
     widened = "ALTER TABLE t ALTER COLUMN n TYPE numeric(12, 4)", "UPDATE t SET n = n + 0.1234"
     with pytest.raises(SourceError, match="changed while") as caught:
-        world.run(form, reader=Interrupted(world, *widened))
+        world.run(form, reader=reader(world, *widened))
     assert caught.value.is_retryable
     assert world.run(form) == Counts(inserted=500)
     assert rows(warehouse, "id, c, n") == rows(source)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_precision_that_grows_while_the_reader_waits_ends_this_try_only(
-    form: Form, world: World, source: psycopg.Connection, warehouse: psycopg.Connection
-) -> None:
-    source.execute("CREATE TABLE t (id integer PRIMARY KEY, c timestamptz NOT NULL, n numeric(10, 2))")
-    source.execute(FILL)
-    widened = "ALTER TABLE t ALTER COLUMN n TYPE numeric(12, 4)", "UPDATE t SET n = n + 0.1234"
-    with pytest.raises(SourceError, match="changed while"):
-        world.run(form, reader=Overtaken(world, *widened))
-    assert world.run(form) == Counts(inserted=500)
-    assert rows(warehouse) == rows(source)
-
-
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("form", FORMS)
 def test_a_cursor_that_may_be_null_since_it_was_looked_at_ends_this_try_only(
     form: Form, world: World, source: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
-    source.execute(TABLES["table"][0])
-    source.execute(FILL)
     world.run(form)
     loosened = "ALTER TABLE t ALTER COLUMN c DROP NOT NULL", "INSERT INTO t VALUES (501, NULL, 501)"
     with pytest.raises(SourceError, match="changed while"):
@@ -198,12 +194,11 @@ def test_a_cursor_that_may_be_null_since_it_was_looked_at_ends_this_try_only(
     assert rows(warehouse) == rows(source)
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("form", FORMS)
 def test_a_key_that_was_dropped_after_it_was_looked_at_ends_this_try_only(
     form: Form, world: World, source: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
-    source.execute(TABLES["table"][0])
-    source.execute(FILL)
     world = world.streaming(primary_key=("id",))
     again = "INSERT INTO t SELECT id, now(), n + 1 FROM t WHERE id = 7"
     with pytest.raises(SourceError, match="changed while"):
@@ -212,24 +207,22 @@ def test_a_key_that_was_dropped_after_it_was_looked_at_ends_this_try_only(
     assert scalar(warehouse, "SELECT n FROM t WHERE id = 7") == 8
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("form", FORMS)
 def test_columns_that_are_added_after_the_others_were_looked_at_wait_for_the_next_run(
     form: Form, world: World, source: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
-    source.execute(TABLES["table"][0])
-    source.execute(FILL)
     added = "ALTER TABLE t ADD COLUMN w integer DEFAULT 5"
     assert world.run(form, reader=Interrupted(world, added)) == Counts(inserted=500)
     assert rows(warehouse) == rows(source, "id, c, n")
 
 
 @pytest.mark.parametrize("change", ["DROP COLUMN n", "RENAME COLUMN n TO m", "ALTER COLUMN n TYPE text"])
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("form", FORMS)
 def test_columns_that_changed_after_they_were_looked_at_end_this_try_only(
     form: Form, change: str, world: World, source: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
-    source.execute(TABLES["table"][0])
-    source.execute(FILL)
     with pytest.raises(SourceError, match="changed while") as caught:
         world.run(form, reader=Interrupted(world, f"ALTER TABLE t {change}"))
     assert caught.value.is_retryable

@@ -22,7 +22,7 @@ def planned(
     with connection.transaction():
         connection.execute(sql.sessions.BEGIN_SNAPSHOT)
         for name, value in settings.items():
-            connection.execute(sql.sessions.SET_NAMED_VALUE, [name, value])
+            connection.execute(sql.sessions.PIN_SETTING, {"name": name, "value": value})
         return [PlannedRead(statement, _rows(connection, statement)) for statement in statements]
 
 

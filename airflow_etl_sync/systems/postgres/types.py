@@ -184,6 +184,11 @@ def staging_type(field: pa.Field) -> str:
     return names[kind]
 
 
+def array_element(text: str) -> str:
+    """A text as an element of an array that PostgreSQL reads."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def position_text(scalar: pa.Scalar, encoding: bytes | None = None) -> str | None:
     """A key's or cursor's value as text that PostgreSQL reads back as the same value.
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from airflow_etl_sync.errors import DataError
+from airflow_etl_sync.systems.postgres.types import array_element
 
 Kind = Literal[
     "boolean", "integer", "float", "decimal", "text", "bytes", "timestamptz", "timestamp", "date", "time", "timetz",
@@ -173,7 +174,7 @@ def _element_of(column: str, value: Any) -> str:
         return "NULL"
     if isinstance(value, (list, tuple)):
         return array_of(column, value)
-    return '"' + text_of(column, value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return array_element(text_of(column, value))
 
 
 def json_of(column: str, value: Any) -> str:

@@ -29,10 +29,6 @@ READING_SETTINGS = ("SET LOCAL lc_monetary = 'C'", "SET LOCAL xmloption = conten
 SET_VALUE = "SELECT set_config($1, $2, true)"
 
 
-SET_NAMED_VALUE = "SELECT set_config(%s, %s, true)"
-"""The same for the other driver."""
-
-
 def setting(name: str) -> str:
     """The name of the transaction-local setting that holds a value of the window or of a position."""
     return f"etl_sync.{name}"
