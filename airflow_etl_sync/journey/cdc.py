@@ -179,6 +179,7 @@ class _Capturing:
             ):
                 batch = _Batch(self, connection, self._being_copied(connection, pipeline), staging, applying)
                 batch.take(messages, pipeline.committed)
+            cdc_opening.refuse_gap(pipeline, self.slot.confirmed())
             self._note_reselected(connection)
             is_done = batch.messages < self.limits.batch_changes
             reached = max(pipeline.applied, batch.committed or 0, until if is_done else 0)

@@ -56,11 +56,10 @@ def begin(
     pairs = [(str(table.terms.source), str(table.terms.target)) for table in found]
     with explaining(DestinationError, "write the state tables"), destination.engine().begin() as connection:
         if resync:
-            cdc_pipelines.get(connection, sync_key, lock=True)
-            cdc_pipelines.forget(connection, sync_key)
+            confirmed = _forget(connection, slot, sync_key)
         publication = ",".join(slot.publications)
         pipeline = cdc_pipelines.get_or_create(connection, sync_key, slot.slot, publication, confirmed)
-        _refuse_gap(pipeline, confirmed)
+        refuse_gap(pipeline, confirmed)
         cdc_pipelines.register(connection, sync_key, pairs)
         _begin_histories(connection, destination, pipeline, found, flushed)
         runs.abandon_captures(connection, sync_key)
@@ -71,6 +70,37 @@ def begin(
             kind="cdc",
             window=Window(protection=f"replication slot {slot.slot}, from {lsn_text(pipeline.applied)}"),
         )
+
+
+def refuse_gap(pipeline: Pipeline, confirmed: Lsn) -> None:
+    """Refuse to go on where changes are missing: a slot may be behind what is applied, never ahead of it.
+
+    A slot that is made anew begins behind all that is in the log by then, so behind all that has been read by then.
+    Asked between the reading of changes and the commit that applies them, this sees whether it still is the slot that
+    what is applied came from; one that is made anew later is ahead of that commit, too, and is seen the next time.
+
+    :raises StateError: where it is ahead
+    """
+    if confirmed > pipeline.applied:
+        raise StateError(
+            f"The replication slot {pipeline.slot!r} stands at {lsn_text(confirmed)}, and the changes of "
+            f"{pipeline.sync_key!r} are applied up to {lsn_text(pipeline.applied)} only: it was made anew, or "
+            "something else has read it, and what lies between is lost. Run once with resync, which copies the "
+            "tables afresh, and then reconcile those that are no histories to remove what was deleted meanwhile."
+        )
+
+
+def _forget(connection: Connection, slot: ReplicationSlot, sync_key: str) -> Lsn:
+    """Forget a stream, and give the position from which it begins anew.
+
+    A run that has applied changes may acknowledge them late, so where its slot stands is not where it stays.
+    """
+    former = cdc_pipelines.get(connection, sync_key, lock=True)
+    cdc_pipelines.forget(connection, sync_key)
+    confirmed = slot.confirmed()
+    if former is None or former.slot != slot.slot or former.applied > slot.flushed():
+        return confirmed
+    return max(confirmed, former.applied)
 
 
 def copy(engine: Engine, run: Run, found: Sequence[SourceTable], first_copy: FirstCopy | None) -> None:
@@ -96,17 +126,6 @@ def read_records(engine: Engine, sync_key: str, found: Sequence[SourceTable]) ->
             for each in cdc_pipelines.tables_of(connection, sync_key)
             if each.source in histories
         }
-
-
-def _refuse_gap(pipeline: Pipeline, confirmed: Lsn) -> None:
-    """The slot may be behind what is applied, never ahead of it."""
-    if confirmed > pipeline.applied:
-        raise StateError(
-            f"The replication slot {pipeline.slot!r} stands at {lsn_text(confirmed)}, and the changes of "
-            f"{pipeline.sync_key!r} are applied up to {lsn_text(pipeline.applied)} only: it was made anew, or "
-            "something else has read it, and what lies between is lost. Run once with resync, which copies the "
-            "tables afresh, and then reconcile those that are no histories to remove what was deleted meanwhile."
-        )
 
 
 def _begin_histories(

@@ -401,6 +401,85 @@ def test_a_slot_that_has_gone_on_without_the_stream_asks_for_a_resync(
     assert scalar(warehouse, "SELECT v FROM t WHERE id = 2") == "seen"
 
 
+@pytest.mark.scenario("C06")
+@pytest.mark.parametrize(
+    ("loss", "moment"),
+    [
+        *[("made anew", moment) for moment in ("begun", "committed")],  # else it waits for the run's own transaction
+        *[("read by another", moment) for moment in ("begun", "peeking", "peeked", "committed")],
+    ],
+)
+def test_a_slot_that_goes_on_without_the_stream_while_a_run_reads_it_stops_the_run(
+    loss: str, moment: str, small: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    for id_ in (1, 2):  # a batch each
+        source.execute("UPDATE t SET v = 'told' WHERE id = %s", [id_])
+    small = small.but(limits=_limits(batch_changes=1))
+
+    class Lost(ReplicationSlot):
+        flushes = 0
+        is_lost = False
+
+        def lose(self, now: str) -> None:
+            if now == moment and not self.is_lost:
+                self.is_lost = True
+                _lose(loss, small, source)
+
+        def flushed(self) -> int:
+            self.flushes += 1
+            if self.flushes == 2:  # the first is asked for where the run begins
+                self.lose("begun")
+            return super().flushed()
+
+        def peek(self, upto: int, changes: int) -> Any:
+            self.lose("peeking")
+            messages = list(super().peek(upto, changes))
+            self.lose("peeked")
+            yield from messages
+
+        def advance(self, to: int) -> None:
+            self.lose("committed")
+            super().advance(to)
+
+    slot = Lost(PostgresAccess(small.source_db), small.slot_name, small.slot_name)
+    with pytest.raises(StateError, match="what lies between is lost"):
+        small.run(slot=slot)
+    with pytest.raises(StateError, match="what lies between is lost"):
+        small.run()
+    small.run(resync=True, first_copy=small.copy)
+    assert same(source, warehouse)
+
+
+def _lose(loss: str, captured: Capture, source: psycopg.Connection[Any]) -> None:
+    """Let a change be lost, and another one told."""
+    if loss == "made anew":
+        captured.slot.tear_down()
+    source.execute("UPDATE t SET v = 'lost' WHERE id = 3")
+    if loss == "made anew":
+        captured.set_up()
+    else:
+        source.execute("SELECT pg_replication_slot_advance(%s, pg_current_wal_flush_lsn())", [captured.slot_name])
+    source.execute("UPDATE t SET v = 'told' WHERE id = 4")
+
+
+@pytest.mark.scenario("C06")
+def test_a_resync_is_not_stopped_by_a_run_that_acknowledges_late_what_it_has_applied(
+    small: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    source.execute("UPDATE t SET v = 'changed'")
+    small.run_killed("before cdc.slot:ReplicationSlot.advance 1")  # it could as well be slow
+    applied = lsn_of(scalar(warehouse, "SELECT applied_lsn FROM etl_sync.cdc_pipeline"))
+
+    def copy(*missing: Any) -> None:
+        small.slot.advance(applied)
+        small.copy(*missing)
+
+    source.execute("UPDATE t SET v = 'changed again' WHERE id = 1")
+    small.run(resync=True, first_copy=copy)
+    assert same(source, warehouse)
+    assert small.run().counts.changes == 0
+
+
 @pytest.mark.scenario("C05")
 def test_a_run_that_another_has_taken_over_from_stops(
     small: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
