@@ -18,7 +18,7 @@ from airflow_etl_sync.systems.postgres.comparison import PostgresKeyDestination
 from airflow_etl_sync.systems.postgres.keys import PostgresKeySource
 from tests.conftest import drop_slot
 from tests.scenarios.soak_runs import Outcome, SoakError, Work
-from tests.scenarios.streaming import Capture
+from tests.scenarios.streaming import AT_THE_END, COMMIT_FAILPOINTS, Capture
 from tests.scenarios.world import scalar
 
 LIMITS = (
@@ -28,6 +28,7 @@ LIMITS = (
     *[CaptureLimits()] * 8,
 )
 COPY_ROWS = (20, 60, 200)
+AROUND_THE_COMMIT = tuple(point.rpartition(" ")[0] for point in COMMIT_FAILPOINTS.values() if point != AT_THE_END)
 FAILPOINTS = (
     "after state.ledger:record_extracted",
     "after systems.postgres.destination:PostgresDestination.stage",
@@ -36,12 +37,10 @@ FAILPOINTS = (
     "after cdc.slot:ReplicationSlot.flushed",
     "after cdc.fold:Fold.add",
     "after cdc.piece:TablePiece.delete",
-    "after state.cdc_pipelines:set_applied",
-    "after state.runs:record_captured",
-    "before cdc.slot:ReplicationSlot.advance",
-    "after cdc.slot:ReplicationSlot.advance",
     "before state.runs:mark_captured",
+    *AROUND_THE_COMMIT * 3,
 )
+"""Those around the commit come three times as often as the others."""
 CHILDREN_FIRST = ("child", "t")
 
 APPLIED = "SELECT applied_lsn FROM etl_sync.cdc_pipeline"

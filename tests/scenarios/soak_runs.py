@@ -22,6 +22,8 @@ from tests.scenarios.forked import fork
 Fate = Literal["let go", "killed", "stalled"]
 Outcome = Literal["done", "killed", "failed"]
 TRIES = 4
+AT_FAILPOINTS = 0.7
+"""The share of kills that come at a known point, where there are any, and not at a random time."""
 LONGEST_AWAITED_SECONDS = 3.0
 SLEEPS_SECONDS = ((0.2, 1.5), (2.0, 10.0))
 RETRYABLE, REFUSED = ".retryable", ".refused"
@@ -210,8 +212,8 @@ class Runs:
         return "killed" if self.tally.kills < self.doomed else fate
 
     def _failpoint(self, chance: random.Random) -> str | None:
-        """Where to be killed, for half of those that are."""
-        if not self.maker.failpoints or chance.random() < 0.5:
+        """Where to be killed, for most of those that are."""
+        if not self.maker.failpoints or chance.random() > AT_FAILPOINTS:
             return None
         return f"{chance.choice(self.maker.failpoints)} {chance.choice([1, 1, 2, 4])}"
 

@@ -30,12 +30,13 @@ from tests.scenarios.forked import fork
 ROOT = Path(__file__).parents[2]
 _runs = count(1)
 
+AT_THE_END = "at the end"
 COMMIT_FAILPOINTS = {
     "applied": "after state.cdc_pipelines:set_applied 1",
     "counted": "after state.runs:record_captured 1",
     "committed": "before cdc.slot:ReplicationSlot.advance 1",
     "acknowledged": "after cdc.slot:ReplicationSlot.advance 1",
-    "closed": "at the end",
+    "closed": AT_THE_END,
 }
 """Where a capture may be killed around its commit, whatever it does with changes before."""
 
@@ -161,7 +162,7 @@ def go(orders: dict[str, Any]) -> CdcReport:
 def obey(orders: dict[str, Any]) -> None:
     from tests.scenarios.doomed import arm, die
 
-    if orders["failpoint"] == "at the end":
+    if orders["failpoint"] == AT_THE_END:
         go(orders)
         die()
     arm(orders["failpoint"])
