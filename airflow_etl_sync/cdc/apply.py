@@ -18,7 +18,7 @@ from airflow_etl_sync.cdc.tables import CdcCounts, CdcTable, SourceTable
 from airflow_etl_sync.cdc.targets import TargetState, empty, look_at, refer_to_each_other, with_flag
 from airflow_etl_sync.core.changes import Relation
 from airflow_etl_sync.core.columns import ColumnTypes
-from airflow_etl_sync.core.model import Counts
+from airflow_etl_sync.core.model import Counts, TableName
 from airflow_etl_sync.errors import DataError, DestinationError, explaining
 from airflow_etl_sync.state import failed_records
 from airflow_etl_sync.state.runs import Run
@@ -47,7 +47,7 @@ class TypesOfRelations(Protocol):
 class StagedFold:
     """A fold of which what is whole is staged.
 
-    :param pieces: its parts, one for each table
+    :param pieces: its parts, one for each table and shape of it
     """
 
     fold: Fold
@@ -188,13 +188,15 @@ class Applier:
     def _in_order(
         self, driver: psycopg.Connection[Any], pieces: Sequence[TablePiece], reselect: Collection[str]
     ) -> list[TablePiece]:
-        """The pieces, parents first, each with its target as it is now."""
-        by_target = {piece.terms.target: piece for piece in pieces}
+        """The pieces, parents first, each with its target as it is now; those of one target stay in their order."""
+        by_target: dict[TableName, list[TablePiece]] = {}
+        for piece in pieces:
+            by_target.setdefault(piece.terms.target, []).append(piece)
         ordered = []
-        for target in self._look_at(driver, [piece.terms for piece in pieces]):
-            piece = by_target[target.terms.target]
-            piece.look_at(target, has_moved=str(piece.fold.relation) not in reselect)
-            ordered.append(piece)
+        for target in self._look_at(driver, [shapes[0].terms for shapes in by_target.values()]):
+            for piece in by_target[target.terms.target]:
+                piece.look_at(target, has_moved=str(piece.fold.relation) not in reselect)
+                ordered.append(piece)
         return ordered
 
     def _look_at(self, driver: psycopg.Connection[Any], tables: Sequence[CdcTable]) -> list[TargetState]:

@@ -17,6 +17,7 @@ from airflow_etl_sync.cdc.fold import Fold
 from airflow_etl_sync.cdc.history import Histories
 from airflow_etl_sync.cdc.pgoutput import Decoder, transactions
 from airflow_etl_sync.cdc.reselect import SourceRows, look_up
+from airflow_etl_sync.cdc.reshaped import together
 from airflow_etl_sync.cdc.slot import ReplicationSlot, SlotHealth
 from airflow_etl_sync.cdc.tables import CdcCounts, CdcTable, SourceTable
 from airflow_etl_sync.cdc.wanted import Wanted
@@ -225,7 +226,7 @@ class _Batch:
     While one piece is applied, by a thread to which the connection belongs meanwhile, the next is staged, and the one
     behind it decoded and folded. A piece may end within a transaction, as between what a statement did to parents and
     what foreign keys then did to their children. Where targets reference each other, such a piece is tried, and grows
-    if it does not hold.
+    if it does not hold: where a table changes its shape then, what was folded so far is held.
 
     :param committed: where the last one's commit ends
     """
@@ -241,6 +242,8 @@ class _Batch:
     _decoder: Decoder = field(default_factory=Decoder)
     _fold: Fold = field(init=False)
     _fold_begins: int = 0
+    _fold_whole: int = 0
+    _held: list[Fold] = field(default_factory=list)
     _patience: int = 1
     _are_related: bool | None = None
     _fitting: dict[int, Relation] = field(default_factory=dict)
@@ -285,6 +288,7 @@ class _Batch:
         self.counts += CdcCounts(transactions=self._transactions)
 
     def _begin(self, begin: Begin) -> None:
+        self._fold_whole = self._fold.changes
         self._histories.moment.begin(begin)
         self.capturing.rows.met(begin.xid)
         if self.capturing.oldest is None:
@@ -293,7 +297,7 @@ class _Batch:
     def _add(self, change: Change) -> None:
         if isinstance(change, Truncate) or id(change.relation) not in self._fitting:
             if not self._fold.fits(change):
-                self._apply()
+                self._end_shape()
             if not isinstance(change, Truncate):
                 self._fitting[id(change.relation)] = change.relation
         self._fold.add(change)
@@ -308,12 +312,26 @@ class _Batch:
             self._apply()
             return
         self._wait(left=0)
-        counts = self.capturing.applier.try_to_apply(self.connection, self._fold, reselect=self.being_copied)
+        counts = self.capturing.applier.try_to_apply(self.connection, self._whole(), reselect=self.being_copied)
         if counts is None:
             self._patience *= 2
         else:
             self._take_fold()
             self._note(counts)
+
+    def _end_shape(self) -> None:
+        """Apply what came before a table changed its shape, or hold it until its transaction is whole."""
+        if not self._held and self._fold.changes == self._fold_whole:
+            self._apply()
+            return
+        self._end_piece()
+        if self._fold.changes:
+            self._held.append(self._fold)
+            self._fold = self._new_fold()
+            self._fitting.clear()
+
+    def _whole(self) -> Fold:
+        return together([*self._held, self._fold]) if self._held else self._fold
 
     def _has_references(self) -> bool:
         if self._are_related is None:
@@ -335,8 +353,9 @@ class _Batch:
 
     def _take_fold(self) -> Fold:
         """What is folded; a new fold begins."""
-        fold, self._fold, self._patience = self._fold, self._new_fold(), 1
-        self._fold_begins = self._decoder.decoded_bytes
+        fold, self._fold, self._patience = self._whole(), self._new_fold(), 1
+        self._held.clear()
+        self._fold_begins, self._fold_whole = self._decoder.decoded_bytes, 0
         self._fitting.clear()
         self.capturing.truncated |= fold.truncated
         return fold

@@ -565,6 +565,76 @@ def test_a_parent_that_comes_back_in_another_piece_is_there(
     assert staged(warehouse) == 0
 
 
+@pytest.mark.scenario("C10")
+@pytest.mark.scenario("C11")
+def test_a_table_that_changes_its_shape_between_a_child_and_its_parent(
+    family: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    before = totals(warehouse)
+    with source.transaction():
+        source.execute("UPDATE parent SET v = 'first shape' WHERE id <= 2")
+        source.execute("INSERT INTO child VALUES (5, 5), (6, 6)")
+        source.execute("ALTER TABLE parent ADD COLUMN extra int")
+        source.execute("INSERT INTO parent VALUES (5, 'second shape', 1)")
+        source.execute("UPDATE parent SET v = 'second shape', extra = 2 WHERE id = 2")
+        source.execute("ALTER TABLE parent ADD COLUMN more text")
+        source.execute("INSERT INTO parent VALUES (6, 'third shape', 1, 'more')")
+    counts = family.run().counts
+    assert same(source, warehouse, *family.tables)
+    assert totals(warehouse)[0] - before[0] == counts.changes == 7
+    assert staged(warehouse) == 0
+
+
+@pytest.mark.scenario("C10")
+@pytest.mark.scenario("C11")
+@pytest.mark.parametrize("piece_changes", [2, 1000])
+def test_a_table_that_changes_its_shape_between_two_transactions(
+    piece_changes: int, family: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    """The second one's parents are told before their children, whose table has another shape than before."""
+    source.execute("UPDATE child SET parent = 1 WHERE id = 4")
+    source.execute("ALTER TABLE child REPLICA IDENTITY FULL")
+    source.execute("DELETE FROM parent WHERE id <= 2")
+    family.but(limits=_limits(piece_changes=piece_changes)).run()
+    assert same(source, warehouse, *family.tables)
+
+
+@pytest.mark.scenario("C02")
+@pytest.mark.scenario("C10")
+@pytest.mark.scenario("C11")
+def test_what_was_told_in_a_former_shape_is_known_in_the_next(
+    family: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    """Rows of either shape that change again, move, go and come back, with long values that are told only once."""
+    source.execute("ALTER TABLE parent ADD COLUMN body text")
+    source.execute("ALTER TABLE parent ALTER body SET STORAGE EXTERNAL")
+    source.execute(f"INSERT INTO parent SELECT i, 'p', {LONG} || i FROM generate_series(11, 30) AS i")
+    family.run()
+    with source.transaction():
+        source.execute(f"UPDATE parent SET body = {LONG} || id WHERE id IN (11, 12, 13, 14, 15)")
+        source.execute("UPDATE parent SET id = 116 WHERE id = 16")
+        source.execute("UPDATE parent SET id = 117 WHERE id = 17")
+        source.execute("DELETE FROM parent WHERE id IN (18, 19)")
+        source.execute("UPDATE parent SET v = 'first shape' WHERE id IN (20, 21)")
+        source.execute("INSERT INTO child VALUES (40, 40)")
+        source.execute("ALTER TABLE parent ADD COLUMN extra int")
+        source.execute("UPDATE parent SET extra = 1 WHERE id IN (11, 116, 20)")  # their long values are not told
+        source.execute("UPDATE parent SET id = 112 WHERE id = 12")
+        source.execute("UPDATE parent SET id = 217 WHERE id = 117")
+        source.execute("UPDATE parent SET id = 122 WHERE id = 22")
+        source.execute("DELETE FROM parent WHERE id IN (13, 21)")
+        source.execute("INSERT INTO parent VALUES (18, 'back', 'short', 2)")
+        source.execute("UPDATE parent SET id = 19 WHERE id = 14")
+        source.execute("ALTER TABLE parent RENAME v TO w")
+        source.execute("ALTER TABLE parent RENAME w TO v")
+        source.execute("ALTER TABLE parent ALTER extra TYPE bigint")
+        source.execute("UPDATE parent SET extra = 3 WHERE id IN (15, 112, 217)")
+        source.execute("INSERT INTO parent VALUES (40, 'p', 'short', 9000000000)")
+    family.but(limits=_limits()).run()
+    assert same(source, warehouse, *family.tables)
+    assert staged(warehouse) == 0
+
+
 @pytest.mark.scenario("C11")
 def test_a_row_that_is_referenced_to_the_end_of_a_batch_stops_the_stream(
     family: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
