@@ -11,7 +11,7 @@ from airflow_etl_sync.cdc.appending import Record, another_log
 from airflow_etl_sync.cdc.history_target import HistoryTarget
 from airflow_etl_sync.cdc.slot import ReplicationSlot
 from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
-from airflow_etl_sync.core.changes import Lsn, lsn_text
+from airflow_etl_sync.core.changes import Lsn, lsn_of, lsn_text
 from airflow_etl_sync.core.history import just_before
 from airflow_etl_sync.core.model import RunIdentity, Window
 from airflow_etl_sync.errors import DestinationError, StateError, explaining
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 log = logging.getLogger(__name__)
+
+_APPLIED_BEFORE = "applied_before"
+"""In a pipeline's metadata: up to where changes were applied before a resync, which the slot may still be told."""
 
 FirstCopy = Callable[[Sequence[SourceTable], Run], None]
 """Copies tables that are not ready, as :mod:`airflow_etl_sync.state.cdc_pipelines` tells, and marks them ready, unless
@@ -55,10 +58,14 @@ def begin(
     confirmed, flushed = slot.confirmed(), slot.flushed()
     pairs = [(str(table.terms.source), str(table.terms.target)) for table in found]
     with explaining(DestinationError, "write the state tables"), destination.engine().begin() as connection:
+        remembered: dict[str, str] = {}
         if resync:
-            confirmed = _forget(connection, slot, sync_key)
+            remembered = _forget(connection, slot, sync_key)
+            confirmed = slot.confirmed()
         publication = ",".join(slot.publications)
         pipeline = cdc_pipelines.get_or_create(connection, sync_key, slot.slot, publication, confirmed)
+        if remembered:
+            cdc_pipelines.set_metadata(connection, sync_key, remembered)
         refuse_gap(pipeline, confirmed)
         cdc_pipelines.register(connection, sync_key, pairs)
         _begin_histories(connection, destination, pipeline, found, flushed)
@@ -81,7 +88,7 @@ def refuse_gap(pipeline: Pipeline, confirmed: Lsn) -> None:
 
     :raises StateError: where it is ahead
     """
-    if confirmed > pipeline.applied:
+    if confirmed > max(pipeline.applied, lsn_of(pipeline.metadata.get(_APPLIED_BEFORE, "0/0"))):
         raise StateError(
             f"The replication slot {pipeline.slot!r} stands at {lsn_text(confirmed)}, and the changes of "
             f"{pipeline.sync_key!r} are applied up to {lsn_text(pipeline.applied)} only: it was made anew, or "
@@ -90,17 +97,13 @@ def refuse_gap(pipeline: Pipeline, confirmed: Lsn) -> None:
         )
 
 
-def _forget(connection: Connection, slot: ReplicationSlot, sync_key: str) -> Lsn:
-    """Forget a stream, and give the position from which it begins anew.
-
-    A run that has applied changes may acknowledge them late, so where its slot stands is not where it stays.
-    """
+def _forget(connection: Connection, slot: ReplicationSlot, sync_key: str) -> dict[str, str]:
+    """Forget a stream, but for the position up to which a slow run may still acknowledge what it has applied."""
     former = cdc_pipelines.get(connection, sync_key, lock=True)
     cdc_pipelines.forget(connection, sync_key)
-    confirmed = slot.confirmed()
     if former is None or former.slot != slot.slot or former.applied > slot.flushed():
-        return confirmed
-    return max(confirmed, former.applied)
+        return {}
+    return {_APPLIED_BEFORE: lsn_text(former.applied)}
 
 
 def copy(engine: Engine, run: Run, found: Sequence[SourceTable], first_copy: FirstCopy | None) -> None:
