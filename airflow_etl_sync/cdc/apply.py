@@ -130,7 +130,7 @@ class Applier:
                 piece.make_way(driver)
             merged = sum((self._merge(connection, piece) for piece in pieces), appended)
             deleted += sum(piece.delete(driver) for piece in pieces[::-1] if piece.target.is_referenced)
-            self._settle_deleted(connection, fold)
+            self._settle_deleted(connection, pieces)
         return CdcCounts(
             changes=fold.changes,
             inserted=merged.inserted,
@@ -222,11 +222,10 @@ class Applier:
 
         return self._landing.land(connection, piece.destination.target, rules, chunk.rows, merge)
 
-    def _settle_deleted(self, connection: Connection, fold: Fold) -> None:
+    def _settle_deleted(self, connection: Connection, pieces: Sequence[TablePiece]) -> None:
         """Close the failed records of rows that are deleted: nobody needs to load them any more."""
-        for each in fold.tables.values():
-            target = self._destinations[str(each.relation)].target
-            if each.deletes:
-                open_keys = failed_records.open_keys(connection, self._run.sync_key, target)
-                gone = [key for key in open_keys if key in each.deletes]
+        for piece in pieces:
+            if piece.deletes is not None:
+                target = piece.destination.target
+                gone = piece.deleted_among(failed_records.open_keys(connection, self._run.sync_key, target))
                 failed_records.settle(connection, self._run, target, gone)

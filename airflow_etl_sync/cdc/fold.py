@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from typing import cast
 
+from airflow_etl_sync.cdc.columns import Columns
 from airflow_etl_sync.cdc.history import Histories, TableHistory
 from airflow_etl_sync.cdc.keyed import Key, KeyedTable, filled, key_places
+from airflow_etl_sync.cdc.messages import Messages, Places
+from airflow_etl_sync.cdc.pgoutput import Decoder, row_change
 from airflow_etl_sync.core.changes import (
     UNCHANGED,
     Change,
     Delete,
     Insert,
     Relation,
+    RowChange,
     Truncate,
     Update,
     Values,
@@ -45,13 +50,17 @@ class Upsert:
 class TableFold(KeyedTable):
     """The changes of one table. Deletes are to be applied before upserts.
 
+    While all of them are plain they are held as columns, else by key.
+
     :param is_truncated: whether the table was emptied before what follows
+    :param columns: plain changes, of which the last word of each key counts; there are no others then
     :param upserts: rows as they have to be, by key
     :param deletes: keys whose row must go, if there is one
     :param changes: how many were folded
     """
 
     is_truncated: bool = False
+    columns: list[Columns] = field(default_factory=list)
     upserts: dict[Key, Upsert] = field(default_factory=dict)
     deletes: dict[Key, None] = field(default_factory=dict)
     changes: int = 0
@@ -60,12 +69,39 @@ class TableFold(KeyedTable):
     def __post_init__(self) -> None:
         self._is_key_told = self.is_key_told
 
-    def add(self, change: Insert | Update | Delete) -> None:
+    def add(self, change: RowChange) -> None:
         """Fold one change in.
 
         :raises EtlSyncError: where the change does not tell its row's key
         """
+        self._spell_out()
         self.changes += 1
+        self._add(change)
+
+    def add_plain(self, messages: Messages, places: Places) -> bool:
+        """Fold the changes in, if all are plain and nothing else was folded; whether they were."""
+        if self.upserts or self.deletes:
+            return False
+        columns = Columns.of(self.relation, messages, places)
+        if columns is None or not self._tells_its_keys(columns):
+            return False
+        self.changes += len(columns)
+        self.columns.append(columns)
+        return True
+
+    def _tells_its_keys(self, columns: Columns) -> bool:
+        if any(columns.nulls[place].any() for place in self.key_places):
+            return False
+        return columns.has_only_inserts or (self._is_key_told and self.relation.identity != "n")
+
+    def _spell_out(self) -> None:
+        """Fold the plain changes one by one."""
+        columns, self.columns = self.columns, []
+        for changes in columns:
+            for message in changes:
+                self._add(row_change(message, self.relation))
+
+    def _add(self, change: RowChange) -> None:
         if isinstance(change, Insert):
             self._put(self.key_of(change.new), Upsert(change.new, is_new=UNCHANGED in change.new))
         elif isinstance(change, Delete):
@@ -78,6 +114,7 @@ class TableFold(KeyedTable):
         """Empty the table: nothing that came before counts any more."""
         self.changes += 1
         self.is_truncated = True
+        self.columns.clear()
         self.upserts.clear()
         self.deletes.clear()
 
@@ -145,8 +182,8 @@ class Fold:
     def fits(self, change: Change) -> bool:
         """Whether its table is, name and columns, the one that was folded so far; else apply this fold first."""
         if isinstance(change, Truncate):
-            return all(self._fits(relation) for relation in change.relations)
-        return self._fits(change.relation)
+            return all(self.fits_table(relation) for relation in change.relations)
+        return self.fits_table(change.relation)
 
     def add(self, change: Change) -> None:
         """Fold a change in; it must fit.
@@ -160,7 +197,21 @@ class Fold:
         else:
             self._table(change.relation).add(change)
 
-    def _fits(self, relation: Relation) -> bool:
+    def add_rows(self, relation: Relation, messages: Messages, places: Places, decoder: Decoder) -> None:
+        """Fold changes of a table in, which must fit: all at once while all are plain, else one by one.
+
+        :param places: which of the messages they are
+        :raises EtlSyncError: where the table has no key, or a change does not tell it
+        """
+        self.changes += len(places)
+        table = self._table(relation)
+        if isinstance(table, TableFold) and table.add_plain(messages, places):
+            return
+        for place in places:
+            table.add(cast("RowChange", decoder.decode(messages[place])))
+
+    def fits_table(self, relation: Relation) -> bool:
+        """Whether the table is, name and columns, the one that was folded so far."""
         found = self.tables.get(relation.id) or self.histories.get(relation.id)
         if found is None:
             return str(relation) not in self._names

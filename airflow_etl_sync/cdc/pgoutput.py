@@ -7,24 +7,23 @@ Formats: `Logical Replication Message Formats
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import cast
 
 from airflow_etl_sync.core.changes import (
     UNCHANGED,
     Begin,
-    Change,
     Commit,
     Delete,
     Identity,
     Insert,
     LogicalMessage,
-    Lsn,
     Message,
     Origin,
     Relation,
     RelationColumn,
+    RowChange,
     Truncate,
     TypeMessage,
     Update,
@@ -48,22 +47,14 @@ _AGAIN = "read the slot again from its confirmed position."
 
 
 class Decoder:
-    """Decodes messages in the order in which they come: those about rows refer to relations told before.
-
-    :ivar decoded: how many messages there were so far
-    :ivar decoded_bytes: and their length, for who must not hold too many
-    """
+    """Decodes messages in the order in which they come: those about rows refer to relations told before."""
 
     def __init__(self) -> None:
-        self.decoded = 0
-        self.decoded_bytes = 0
         self._relations: dict[int, Relation] = {}
         self._by_kind: dict[int, Callable[[bytes], tuple[Message, int]]] = {
             ord("B"): _begin,
             ord("C"): _commit,
-            ord("I"): self._insert,
-            ord("U"): self._update,
-            ord("D"): self._delete,
+            **dict.fromkeys(b"IUD", self._row),
             ord("T"): self._truncate,
             ord("R"): self._relation,
             ord("O"): _origin,
@@ -76,20 +67,19 @@ class Decoder:
 
         :raises StateError: for a kind of message or value that was not asked for, and for a message that is not whole
         """
-        self.decoded += 1
-        self.decoded_bytes += len(data)
         try:
             message, end = self._by_kind[data[0]](data)
         except UnicodeDecodeError:
-            raise StateError(
-                f"A message of the kind {data[:1]!r} in the log holds text that is not UTF-8: read the slot with "
-                "client_encoding UTF8 (a database in SQL_ASCII must hold nothing else)."
-            ) from None
+            raise not_utf8() from None
         except (IndexError, KeyError, ValueError, OverflowError, struct.error):
             raise self._refused(data) from None
         if end != len(data):
             raise self._refused(data)
         return message
+
+    def relation(self, id_: int) -> Relation | None:
+        """The table as it was told last; None where it was not."""
+        return self._relations.get(id_)
 
     def _refused(self, data: bytes) -> StateError:
         what = f"The log holds a message of the kind {data[:1]!r}"
@@ -99,26 +89,8 @@ class Decoder:
             return StateError(f"{what} about a table not told before: {_AGAIN}")
         return StateError(f"{what} that is not whole: {_AGAIN}")
 
-    def _insert(self, data: bytes) -> tuple[Insert, int]:
-        relation = self._relations[_INT32(data, 1)[0]]
-        _expect(data, 5, _NEW)
-        new, at = _values(data, 6, relation)
-        return Insert(relation, new), at
-
-    def _update(self, data: bytes) -> tuple[Update, int]:
-        relation = self._relations[_INT32(data, 1)[0]]
-        kind, at, old = data[5], 5, None
-        if kind in (_KEY, _OLD):
-            old, at = _values(data, 6, relation)
-        _expect(data, at, _NEW)
-        new, at = _values(data, at + 1, relation)
-        return Update(relation, old, new, kind != _OLD), at
-
-    def _delete(self, data: bytes) -> tuple[Delete, int]:
-        relation = self._relations[_INT32(data, 1)[0]]
-        _expect(data, 5, _KEY, _OLD)
-        old, at = _values(data, 6, relation)
-        return Delete(relation, old, data[5] == _KEY), at
+    def _row(self, data: bytes) -> tuple[RowChange, int]:
+        return _ROWS[data[0]](data, self._relations[_INT32(data, 1)[0]])
 
     def _truncate(self, data: bytes) -> tuple[Truncate, int]:
         end = 6 + 4 * _INT32(data, 1)[0]
@@ -145,12 +117,49 @@ class Decoder:
         return self._relations[told.id], at
 
 
-def transactions(messages: Iterable[tuple[Lsn, bytes]], decoder: Decoder) -> Iterator[Begin | Change | Commit]:
-    """What happened, message by message, without what only the decoder needs; no transaction is held in memory."""
-    for _, data in messages:
-        message = decoder.decode(data)
-        if not isinstance(message, (Relation, Origin, TypeMessage, LogicalMessage)):
-            yield message
+def not_utf8() -> StateError:
+    """The error for text that cannot be read."""
+    return StateError(
+        "The log holds text that is not UTF-8: read the slot with client_encoding UTF8 (a database in SQL_ASCII must "
+        "hold nothing else)."
+    )
+
+
+def row_change(data: bytes, relation: Relation) -> RowChange:
+    """A change of a row, of a message that is known to be whole.
+
+    :raises StateError: where a text is not UTF-8
+    """
+    try:
+        return _ROWS[data[0]](data, relation)[0]
+    except UnicodeDecodeError:
+        raise not_utf8() from None
+
+
+def _insert(data: bytes, relation: Relation) -> tuple[Insert, int]:
+    _expect(data, 5, _NEW)
+    new, at = _values(data, 6, relation)
+    return Insert(relation, new), at
+
+
+def _update(data: bytes, relation: Relation) -> tuple[Update, int]:
+    kind, at, old = data[5], 5, None
+    if kind in (_KEY, _OLD):
+        old, at = _values(data, 6, relation)
+    _expect(data, at, _NEW)
+    new, at = _values(data, at + 1, relation)
+    return Update(relation, old, new, kind != _OLD), at
+
+
+def _delete(data: bytes, relation: Relation) -> tuple[Delete, int]:
+    _expect(data, 5, _KEY, _OLD)
+    old, at = _values(data, 6, relation)
+    return Delete(relation, old, data[5] == _KEY), at
+
+
+_ROWS: dict[int, Callable[[bytes, Relation], tuple[RowChange, int]]] = dict(
+    zip(b"IUD", (_insert, _update, _delete), strict=True)
+)
 
 
 def _values(data: bytes, at: int, relation: Relation) -> tuple[Values, int]:

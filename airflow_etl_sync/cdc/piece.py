@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.cdc import apply_sql
+from airflow_etl_sync.cdc.columns import last_words
 from airflow_etl_sync.cdc.fold import TableFold, Upsert
 from airflow_etl_sync.cdc.keyed import Key
 from airflow_etl_sync.cdc.reselect import SourceRows
@@ -15,6 +16,7 @@ from airflow_etl_sync.cdc.tables import CdcTable
 from airflow_etl_sync.cdc.targets import TargetState
 from airflow_etl_sync.core.changes import UNCHANGED, Value
 from airflow_etl_sync.core.columns import ColumnTypes, noted
+from airflow_etl_sync.core.failed_record import Key as FailedKey
 from airflow_etl_sync.errors import DataError
 from airflow_etl_sync.systems.base import StagedChunk
 from airflow_etl_sync.systems.postgres import sql
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 RESELECTED_ROWS = 500
 """So many rows are asked for at once: their values may be large."""
+BATCH_BYTES = 1_000_000
+"""About so much is given to the destination at once, which copies it in memory more than once."""
 
 Row = tuple[Key, Upsert]
 
@@ -65,6 +69,7 @@ class TablePiece:
     rekeyed: int = 0
     left: int = 0
     _target: TargetState | None = None
+    _gone: Sequence[pa.Array] = ()
 
     @property
     def target(self) -> TargetState:
@@ -79,12 +84,22 @@ class TablePiece:
 
     def stage(self) -> None:
         """Stage the rows that are whole, which are then held no longer, and the keys that are gone."""
+        if self.fold.columns:
+            self._stage_last_words()
+            return
         partial = {key: row for key, row in self.fold.upserts.items() if not row.is_whole}
         whole = [row.values for key, row in self.fold.upserts.items() if key not in partial]
         self.fold.upserts = partial
         self._stage_whole(whole)
         if self.fold.deletes:
             self.deletes = self._stage(self.terms.key, list(self.fold.deletes))
+
+    def deleted_among(self, keys: Sequence[FailedKey]) -> list[FailedKey]:
+        """Those of the keys whose rows had to go."""
+        if not keys:
+            return []
+        gone: set[FailedKey] = {*self.fold.deletes, *zip(*(column.to_pylist() for column in self._gone), strict=True)}
+        return [key for key in keys if key in gone]
 
     def look_at(self, target: TargetState, *, has_moved: bool) -> None:
         """Take note of what the target is now that the piece has its turn."""
@@ -203,12 +218,27 @@ class TablePiece:
         self.chunks.append(Chunk(StagedChunk(staged.name, self._schema(self.names)), known))
         return known
 
+    def _stage_last_words(self) -> None:
+        columns, self.fold.columns = self.fold.columns, []
+        last = last_words(columns, self.fold.key_places)
+        if rows := len(last.rows[0]):
+            self.chunks.append(Chunk(self._stage_columns(self.names, last.rows), rows))
+        if len(last.deleted[0]):
+            self._gone = last.deleted
+            self.deletes = self._stage_columns(self.terms.key, last.deleted)
+
     def _stage(self, names: Sequence[str], rows: Sequence[Sequence[Value]]) -> StagedChunk:
         import pyarrow as pa
 
+        return self._stage_columns(names, [pa.array(column, pa.string()) for column in zip(*rows, strict=True)])
+
+    def _stage_columns(self, names: Sequence[str], arrays: Sequence[pa.Array]) -> StagedChunk:
+        import pyarrow as pa
+
         schema = self._schema(names)
-        arrays = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
-        return self.destination.stage(self.new_name(), schema, [pa.RecordBatch.from_arrays(arrays, schema=schema)])
+        table = pa.Table.from_arrays(arrays, schema=schema)
+        rows = max(1, table.num_rows * BATCH_BYTES // max(1, table.nbytes))
+        return self.destination.stage(self.new_name(), schema, table.to_batches(rows))
 
     def _schema(self, names: Iterable[str]) -> pa.Schema:
         import pyarrow as pa

@@ -36,9 +36,9 @@ class SourceRows:
     asked: dict[str, Lsn] = field(default_factory=dict)
     _met: set[int] = field(default_factory=set)
 
-    def met(self, xid: int) -> None:
-        """Note a transaction whose changes are being applied."""
-        self._met.add(xid)
+    def met(self, xids: Iterable[int]) -> None:
+        """Note transactions whose changes are being applied."""
+        self._met.update(xids)
 
     def read(
         self,

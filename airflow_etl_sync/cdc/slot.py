@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,15 @@ from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 if TYPE_CHECKING:
     import psycopg
+    from psycopg.abc import Buffer
     from psycopg.errors import Diagnostic
     from psycopg.sql import SQL
 
 _SLOT_NAME = re.compile(r"[a-z0-9_]{1,63}", re.ASCII)
+_COPY_BEGINS = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_ENDS = b"\xff\xff"
+_VALUE = 6
+"""Where the only value of a row begins: behind the number of values, and its length."""
 _IN_USE, _UNDEFINED, _NOT_IN_STATE = "55006", "42704", "55000"
 
 
@@ -135,8 +140,8 @@ class ReplicationSlot:
         with self._connected("ask for the position of") as connection:
             return _confirmed(self.slot, connection)
 
-    def peek(self, upto: Lsn, changes: int) -> Generator[tuple[Lsn, bytes]]:
-        """Yield messages of pgoutput with their positions, whole transactions only, and leave them in the slot.
+    def peek(self, upto: Lsn, changes: int) -> Generator[bytes]:
+        """Yield messages of pgoutput, of whole transactions only, and leave them in the slot.
 
         The server decodes all of them before it gives the first, and is free for others' reading from then on;
         here no more than a few are held. Close the generator where it is left before its end.
@@ -183,22 +188,19 @@ class ReplicationSlot:
         with self._connected("ask for the types of") as connection:
             return read_relation_types(connection, relations)
 
-    def _peek(self, upto: Lsn, changes: int, timeout: SQL) -> Generator[tuple[Lsn, bytes]]:
+    def _peek(self, upto: Lsn, changes: int, timeout: SQL) -> Generator[bytes]:
         with self._connected("read") as connection:
             examine(connection, self.slot, self.publications, ()).refuse()
             skipped = _skipped_publications(connection)
             _prepare(connection, timeout)
             statement = sql.peek(self.slot, lsn_text(upto), changes, self.publications)
             with connection.cursor() as cursor, cursor.copy(statement) as copy:
-                copy.set_types(["bytea", "bytea"])
-                for position, data in copy.rows():
-                    self._refuse_skipping(skipped)
-                    yield int.from_bytes(position, "big"), data
-                self._refuse_skipping(skipped)
-
-    def _refuse_skipping(self, skipped: list[str]) -> None:
-        if skipped:
-            raise late(self.publications).as_error()
+                for message in _values(copy):
+                    if skipped:
+                        break
+                    yield message
+            if skipped:
+                raise late(self.publications).as_error()
 
     def _probed(self, examined: Examined) -> list[Finding]:
         """Whether the slot holds changes from before its publication: only decoding them tells for sure."""
@@ -261,6 +263,14 @@ class ReplicationSlot:
                 if finding.is_error:
                     return finding.as_error()
         return late(self.publications).as_error() if sqlstate == _UNDEFINED else None
+
+
+def _values(copy: Iterable[Buffer]) -> Iterator[bytes]:
+    """The values of a COPY in binary format with one column, none of which is NULL."""
+    for row in copy:
+        data = bytes(row).removeprefix(_COPY_BEGINS)
+        if data and data != _COPY_ENDS:
+            yield data[_VALUE:]
 
 
 def _confirmed(slot: str, connection: psycopg.Connection[Any]) -> Lsn:

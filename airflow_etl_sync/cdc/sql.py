@@ -213,7 +213,7 @@ def peek(slot: str, upto: str, changes: int, publications: Sequence[str]) -> Com
     """
     return SQL(
         "COPY (\n"
-        "    SELECT lsn, data\n"
+        "    SELECT data\n"
         "    FROM pg_logical_slot_peek_binary_changes(\n"
         "        {}, {}, {},\n"
         "        'proto_version', '1', 'publication_names', {}\n"

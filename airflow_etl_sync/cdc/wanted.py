@@ -33,11 +33,15 @@ class Wanted:
         :raises SchemaError: where it belongs to a partition and is not told as one of the partitioned table
         """
         if isinstance(change, Truncate):
-            relations = tuple(relation for relation in change.relations if self._is_wanted(relation))
+            relations = tuple(relation for relation in change.relations if self.has(relation))
             return Truncate(relations) if relations else None
-        return change if self._is_wanted(change.relation) else None
+        return change if self.has(change.relation) else None
 
-    def _is_wanted(self, relation: Relation) -> bool:
+    def has(self, relation: Relation) -> bool:
+        """Whether the table is captured.
+
+        :raises SchemaError: where it is a partition and its changes are not told as those of the partitioned table
+        """
         known = self._known.get(id(relation))
         if known is None:
             # the relation is kept with the answer, so that no other one can have its id

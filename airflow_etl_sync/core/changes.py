@@ -102,7 +102,8 @@ class Truncate:
     relations: tuple[Relation, ...]
 
 
-Change = Insert | Update | Delete | Truncate
+RowChange = Insert | Update | Delete
+Change = RowChange | Truncate
 
 
 @dataclass(frozen=True, slots=True)

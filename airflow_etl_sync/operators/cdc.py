@@ -141,7 +141,8 @@ class CdcSyncOperator(BaseOperator):
 
     def _capture(self, context: Context) -> CdcReport:
         from airflow_etl_sync.hooks.cdc import PostgresCdcHook
-        from airflow_etl_sync.journey.cdc import CaptureLimits, capture
+        from airflow_etl_sync.journey.cdc import capture
+        from airflow_etl_sync.journey.cdc_pieces import CaptureLimits
         from airflow_etl_sync.operators._journey_terms import access_by, cdc_tables_of, identity_of
 
         hook = PostgresCdcHook(

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from airflow_etl_sync.cdc.fold import Fold, TableFold, Upsert
-from airflow_etl_sync.cdc.pgoutput import Decoder, transactions
+from airflow_etl_sync.cdc.pgoutput import Decoder
 from airflow_etl_sync.core.changes import (
     UNCHANGED,
     Begin,
@@ -17,6 +17,7 @@ from airflow_etl_sync.core.changes import (
     Delete,
     Insert,
     LogicalMessage,
+    Message,
     Truncate,
     TypeMessage,
     Update,
@@ -55,9 +56,9 @@ def shop(source: psycopg.Connection, slot: str) -> psycopg.Connection:
     return source
 
 
-def messages(source: psycopg.Connection) -> list[tuple[int, bytes]]:
+def messages(source: psycopg.Connection) -> list[bytes]:
     query = """
-        SELECT lsn - '0/0', data
+        SELECT data
         FROM
             pg_replication_slots,
             pg_logical_slot_peek_binary_changes(
@@ -65,13 +66,24 @@ def messages(source: psycopg.Connection) -> list[tuple[int, bytes]]:
             )
         WHERE database = current_database()
     """
-    return [(int(lsn), bytes(data)) for lsn, data in source.execute(query)]
+    return [bytes(data) for (data,) in source.execute(query)]
+
+
+def decoded(source: psycopg.Connection) -> list[Message]:
+    decoder = Decoder()
+    return [decoder.decode(data) for data in messages(source)]
+
+
+def transactions(source: psycopg.Connection) -> list[Message]:
+    """The changes, and where transactions begin and end."""
+    of_transactions = (Begin, Commit, Insert, Update, Delete, Truncate)
+    return [message for message in decoded(source) if isinstance(message, of_transactions)]
 
 
 def told(source: psycopg.Connection) -> list[object]:
     """The changes without the transactions around them, as kinds and values."""
     found: list[object] = []
-    for message in transactions(messages(source), Decoder()):
+    for message in transactions(source):
         if isinstance(message, Insert):
             found.append(("insert", message.relation.name, message.new))
         elif isinstance(message, Update):
@@ -180,7 +192,7 @@ def server_version(source: psycopg.Connection) -> int:
 def folded(source: psycopg.Connection, skipped: int = 0) -> dict[str, TableFold]:
     """What is folded from all changes but the first, by the table's name."""
     fold = Fold({"public.r": ["id"]})
-    changes = [each for each in transactions(messages(source), Decoder()) if not isinstance(each, (Begin, Commit))]
+    changes = [each for each in transactions(source) if isinstance(each, (Insert, Update, Delete, Truncate))]
     for change in changes[skipped:]:
         fold.add(change)
     return {table.relation.name: table for table in fold.tables.values()}
@@ -209,7 +221,7 @@ def test_transactions_come_whole_in_the_order_of_their_commits(shop: psycopg.Con
         early.commit()
         late.execute("INSERT INTO t VALUES (4)")
         late.commit()
-    found = list(transactions(messages(shop), Decoder()))
+    found = transactions(shop)
     assert [type(each) for each in found] == [Begin, Insert, Insert, Commit, Begin, Insert, Insert, Commit]
     assert [each.new[0] for each in found if isinstance(each, Insert)] == ["2", "5", "1", "4"]
     begins = [each for each in found if isinstance(each, Begin)]
@@ -226,8 +238,7 @@ def test_tables_and_types_are_told_before_they_are_used(shop: psycopg.Connection
     shop.execute("INSERT INTO k VALUES ('k', 9.99)")
     shop.execute("SELECT pg_logical_emit_message(false, 'note', '')")
     shop.execute("SELECT pg_logical_emit_message(true, 'note', 'hello')")
-    decoder = Decoder()
-    found = [decoder.decode(data) for _, data in messages(shop)]
+    found = decoded(shop)
     first, second, third = (each for each in found if isinstance(each, Insert))
     assert [column.name for column in first.relation.columns] == ["id", "v", "m", "big"]
     assert [column.name for column in second.relation.columns] == ["id", "v", "m", "big", "w"]

@@ -13,7 +13,7 @@ MANY = 1_000_000
 
 def messages(slot: ReplicationSlot, changes: int = MANY) -> list[bytes]:
     with closing(slot.peek(slot.flushed(), changes)) as peeked:
-        return [data for _, data in peeked]
+        return list(peeked)
 
 
 def kinds(slot: ReplicationSlot, changes: int = MANY) -> str:

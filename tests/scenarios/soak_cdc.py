@@ -12,7 +12,7 @@ import psycopg
 
 from airflow_etl_sync.core.keys import SOFT_DELETED
 from airflow_etl_sync.errors import EtlSyncError
-from airflow_etl_sync.journey.cdc import CaptureLimits
+from airflow_etl_sync.journey.cdc_pieces import CaptureLimits
 from airflow_etl_sync.state import tables
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.scenarios import soak_table

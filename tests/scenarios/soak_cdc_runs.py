@@ -11,7 +11,7 @@ import psycopg
 
 from airflow_etl_sync.core.keys import KeyStream, ReconcileRules
 from airflow_etl_sync.core.model import RunIdentity, TableName
-from airflow_etl_sync.journey.cdc import CaptureLimits
+from airflow_etl_sync.journey.cdc_pieces import CaptureLimits
 from airflow_etl_sync.journey.reconcile import reconcile
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.comparison import PostgresKeyDestination
@@ -36,6 +36,7 @@ FAILPOINTS = (
     "before state.cdc_pipelines:mark_ready",
     "after cdc.slot:ReplicationSlot.flushed",
     "after cdc.fold:Fold.add",
+    "after cdc.fold:Fold.add_rows",
     "after cdc.piece:TablePiece.delete",
     "before state.runs:mark_captured",
     *AROUND_THE_COMMIT * 3,

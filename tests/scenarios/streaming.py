@@ -21,7 +21,8 @@ from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
 from airflow_etl_sync.core.history import ApplyMode
 from airflow_etl_sync.core.keys import DeleteMode
 from airflow_etl_sync.core.model import LoadRules, RunIdentity, TableName
-from airflow_etl_sync.journey.cdc import CaptureLimits, CdcReport, capture
+from airflow_etl_sync.journey.cdc import CdcReport, capture
+from airflow_etl_sync.journey.cdc_pieces import CaptureLimits
 from airflow_etl_sync.journey.copying import CHUNK_ROWS, copy_tables
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.postgres.access import PostgresAccess

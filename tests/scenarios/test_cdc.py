@@ -254,7 +254,7 @@ def test_a_partition_truncated_by_itself_is_noticed(
 # -- crashes ----------------------------------------------------------------------------------------------
 
 FAILPOINTS = {
-    "peeked": "after cdc.fold:Fold.add 1",
+    "peeked": "after cdc.fold:Fold.add_rows 1",
     "staged": "after cdc.piece:TablePiece.stage {n}",
     "merged": "after systems.postgres.destination:PostgresDestination.merge {n}",
     "deleted": "after cdc.piece:TablePiece.delete {n}",
@@ -1035,6 +1035,6 @@ def _partitioned(source: psycopg.Connection[Any]) -> None:
 
 
 def _limits(**changes: int) -> Any:
-    from airflow_etl_sync.journey.cdc import CaptureLimits
+    from airflow_etl_sync.journey.cdc_pieces import CaptureLimits
 
     return CaptureLimits(**changes)

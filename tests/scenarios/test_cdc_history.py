@@ -14,7 +14,7 @@ from airflow_etl_sync.cdc import visibility
 from airflow_etl_sync.core.changes import lsn_of, lsn_text
 from airflow_etl_sync.core.model import LoadRules
 from airflow_etl_sync.errors import DataError, SchemaError, StateError
-from airflow_etl_sync.journey.cdc import CaptureLimits
+from airflow_etl_sync.journey.cdc_pieces import CaptureLimits
 from tests.scenarios.reconciling import staged
 from tests.scenarios.streaming import COMMIT_FAILPOINTS, Capture, Slots, new_dice, rows, totals
 from tests.scenarios.test_cdc import LONG, ODD_SETTINGS, TELLING, TOLD

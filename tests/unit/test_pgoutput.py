@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_etl_sync.cdc.pgoutput import Decoder, transactions
+from airflow_etl_sync.cdc.pgoutput import Decoder
 from airflow_etl_sync.core.changes import (
     UNCHANGED,
     Begin,
@@ -24,45 +24,20 @@ from airflow_etl_sync.core.changes import (
     Truncate,
     TypeMessage,
     Update,
-    Value,
     Values,
     lsn_of,
     lsn_text,
 )
 from airflow_etl_sync.errors import StateError
+from tests.unit.log import about_table, relation, row, text
 
 TABLE = Relation(16_384, "public", "t", "d", (RelationColumn("id", True, 20, -1), RelationColumn("v", False, 1043, 24)))
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=timezone.utc)
 MICROSECONDS = (MOMENT - datetime(2000, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1)
 
 
-def text(value: str) -> bytes:
-    return value.encode() + b"\0"
-
-
-def relation(table: Relation) -> bytes:
-    columns = b"".join(
-        struct.pack(">B", column.is_key) + text(column.name) + struct.pack(">Ii", column.type_oid, column.type_modifier)
-        for column in table.columns
-    )
-    head = struct.pack(">I", table.id) + text(table.schema) + text(table.name)
-    return b"R" + head + table.identity.encode() + struct.pack(">H", len(table.columns)) + columns
-
-
-def row(values: Values) -> bytes:
-    return struct.pack(">H", len(values)) + b"".join(map(column, values))
-
-
-def column(value: Value) -> bytes:
-    if value is None:
-        return b"n"
-    if not isinstance(value, str):
-        return b"u"
-    return b"t" + struct.pack(">I", len(value.encode())) + value.encode()
-
-
-def about(kind: bytes, rest: bytes, table: Relation = TABLE) -> bytes:
-    return kind + struct.pack(">I", table.id) + rest
+def about(kind: bytes, rest: bytes) -> bytes:
+    return about_table(TABLE, kind, rest)
 
 
 @pytest.fixture
@@ -188,17 +163,6 @@ def test_errors_hold_no_values(decoder: Decoder) -> None:
         decoder.decode(about(b"I", b"N" + row(("secret", None, None))))
     assert "secret" not in str(refused.value)
     assert (refused.value.__cause__, refused.value.__suppress_context__) == (None, True)
-
-
-def test_the_length_of_what_was_decoded_is_told(decoder: Decoder) -> None:
-    before, insert = decoder.decoded_bytes, about(b"I", b"N" + row(("1", None)))
-    decoder.decode(insert)
-    assert (before, decoder.decoded_bytes) == (len(relation(TABLE)), before + len(insert))
-
-
-def test_transactions_leave_out_what_only_the_decoder_needs() -> None:
-    log = [(0, data) for data, _ in OTHERS] + [(0, about(b"I", b"N" + row(("1", None))))]
-    assert [type(each) for each in transactions(log, Decoder())] == [Begin, Commit, Insert]
 
 
 @given(st.integers(0, 2**64 - 1))
