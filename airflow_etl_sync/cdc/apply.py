@@ -11,7 +11,7 @@ from airflow_etl_sync.cdc import apply_sql
 from airflow_etl_sync.cdc.appender import Appender
 from airflow_etl_sync.cdc.appending import Record
 from airflow_etl_sync.cdc.fold import Fold, TableFold
-from airflow_etl_sync.cdc.landing import Landing
+from airflow_etl_sync.cdc.landing import FOREIGN_KEY_VIOLATION, Landing
 from airflow_etl_sync.cdc.piece import TablePiece
 from airflow_etl_sync.cdc.reselect import SourceRows
 from airflow_etl_sync.cdc.tables import CdcCounts, CdcTable, SourceTable
@@ -31,8 +31,6 @@ from airflow_etl_sync.systems.postgres.sql.staging import drop_staging
 if TYPE_CHECKING:
     import psycopg
     from sqlalchemy import Connection
-
-_FOREIGN_KEY_VIOLATION = "23503"
 
 __all__ = ["Applier", "CdcCounts", "CdcTable"]
 
@@ -154,10 +152,10 @@ class Applier:
         """
         driver, named = driver_of(connection), len(self._names)
         try:
-            with driver.transaction(), self._landing.undone_with_it():
+            with driver.transaction(), self._landing.of_a_part():
                 return self.apply(connection, self.stage(fold.as_it_is()), reselect=reselect)
         except DataError as error:
-            if error.sqlstate != _FOREIGN_KEY_VIOLATION:
+            if error.sqlstate != FOREIGN_KEY_VIOLATION:
                 raise
         with explaining(DestinationError, "drop what was staged"):
             for name in self._names[named:]:

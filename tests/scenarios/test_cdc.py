@@ -531,6 +531,22 @@ def test_a_piece_that_ends_between_parents_and_their_children_grows(
 
 
 @pytest.mark.scenario("C11")
+def test_a_child_whose_parent_is_still_to_come_is_no_failed_record(
+    family: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    with source.transaction():
+        source.execute("SET CONSTRAINTS ALL DEFERRED")
+        source.execute("INSERT INTO child VALUES (5, 5), (6, 6)")
+        source.execute("INSERT INTO parent VALUES (5, 'p'), (6, 'p')")
+    warehouse.execute("ALTER TABLE parent ADD CHECK (v <> 'bad')")
+    source.execute("INSERT INTO parent VALUES (7, 'bad')")
+    counts = family.but(rules=LoadRules(max_errors=5)).run().counts
+    assert (counts.inserted, counts.errors) == (4, 1)
+    assert same(source, warehouse, "child")
+    assert warehouse.execute("SELECT key->>0 FROM etl_sync.failed_record").fetchall() == [("7",)]
+
+
+@pytest.mark.scenario("C11")
 def test_a_parent_that_goes_before_its_child_is_told_to_have_been_there(
     family: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
