@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from airflow_etl_sync.factory import incremental_sync
     from airflow_etl_sync.hooks.cdc import PostgresCdcHook
+    from airflow_etl_sync.observability.assets import table_asset
     from airflow_etl_sync.operators.advance import WatermarkAdvanceOperator
     from airflow_etl_sync.operators.cdc import CdcSyncOperator
     from airflow_etl_sync.operators.cdc_slot import CdcSetUpOperator, CdcTearDownOperator
@@ -62,6 +63,7 @@ __all__ = [
     "dags_from_yaml",
     "incremental_sync",
     "refuse_invalid_syncs",
+    "table_asset",
 ]
 
 _HOMES = {
@@ -83,6 +85,7 @@ _HOMES = {
     "dags_from_yaml": "yaml_syncs.factory",
     "incremental_sync": "factory",
     "refuse_invalid_syncs": "yaml_syncs.factory",
+    "table_asset": "observability.assets",
 }
 
 

@@ -9,6 +9,7 @@ from airflow.sdk import TaskGroup
 
 from airflow_etl_sync.core.model import ConflictStrategy, SchemaContract, refuse_unknown
 from airflow_etl_sync.errors import ConfigurationError
+from airflow_etl_sync.observability.assets import assets_of
 from airflow_etl_sync.operators.advance import WatermarkAdvanceOperator
 from airflow_etl_sync.operators.extract import IncrementalExtractOperator
 from airflow_etl_sync.operators.load import UpsertLoadOperator
@@ -23,6 +24,24 @@ PATIENCE = {
     "max_retry_delay": timedelta(minutes=15),
 }
 """Databases restart and networks break off: a sync tries again, each time after a longer pause."""
+
+PART = "part {{ ti.map_index + 1 }}: {{ task.extraction['chunks'] | map(attribute=1) | sum }} rows"
+"""What a mapped load is called in the UI, instead of its number."""
+
+EXTRACT_DOC = """
+Reads what changed since the last run, and stages it in chunks. Where a try stops, the next one goes on.
+
+Clear this task, and those after it, to run the window again.
+"""
+LOAD_DOC = """
+Upserts one part of the staged chunks, each exactly once: a try skips what another one has loaded.
+
+`processed = inserted + updated + skipped + errors`
+"""
+ADVANCE_DOC = """
+Moves the watermark once every chunk is loaded, then removes the chunks. Where one is missing it fails, and the
+watermark stays: clear the load.
+"""
 
 
 def incremental_sync(
@@ -106,15 +125,21 @@ def incremental_sync(
             cursor_field=cursor_field, table=table, sql=sql, primary_key=primary_key, columns=columns, where=where,
             lag=lag, initial_value=initial_value, on_cursor_null=on_cursor_null, range_start=range_start,
             range_end=range_end, full_refresh=full_refresh, chunk_rows=chunk_rows, staging_uri=staging_uri,
-            load_parts=load_parts, dry_run=dry_run,
+            load_parts=load_parts, dry_run=dry_run, doc_md=EXTRACT_DOC,
         )  # fmt: skip
         load = UpsertLoadOperator.partial(
             task_id="load", destination_conn_id=destination_conn_id, table=destination_table,
             primary_key=primary_key, conflict=conflict, conflict_field=conflict_field, create_table=create_table,
             synced_at_column=synced_at_column, schema_contract=schema_contract, max_errors=max_errors,
-            max_error_percent=max_error_percent,
+            max_error_percent=max_error_percent, map_index_template=PART, doc_md=LOAD_DOC,
         ).expand(extraction=extract.output)  # fmt: skip
-        advance = WatermarkAdvanceOperator(task_id="advance", extraction=extract.output, state_conn_id=state_conn_id)
+        advance = WatermarkAdvanceOperator(
+            task_id="advance",
+            extraction=extract.output,
+            state_conn_id=state_conn_id,
+            outlets=assets_of(destination_conn_id, destination_table),
+            doc_md=ADVANCE_DOC,
+        )
         extract >> load >> advance
     return group
 

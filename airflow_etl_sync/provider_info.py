@@ -66,6 +66,7 @@ def get_provider_info() -> dict[str, Any]:
         "task-decorators": [
             {"name": "etl_sync", "class-name": "airflow_etl_sync.decorators.etl_sync.etl_sync_task"},
         ],
+        "extra-links": ["airflow_etl_sync.observability.links.SyncLink"],
         "sensors": [
             {
                 "integration-name": _INTEGRATION,

@@ -296,6 +296,40 @@ class RunIdentity:
     map_index: int = -1
 
 
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A table as lineage names it.
+
+    :param namespace: its server, such as ``postgres://host:5432``
+    :param name: the table there, such as ``shop.public.orders``
+    """
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a stream reads, for lineage.
+
+    :param is_table: whether the stream is that one table, so that each column is what it was there
+    """
+
+    datasets: tuple[Dataset, ...] = ()
+    is_table: bool = False
+
+    def to_json(self) -> list[Any]:
+        return [self.is_table, *([dataset.namespace, dataset.name] for dataset in self.datasets)]
+
+    @classmethod
+    def from_json(cls, value: Sequence[Any]) -> Origin:
+        is_table, *names = value
+        texts = [text for name in names for text in name]
+        if not isinstance(is_table, bool) or not all(isinstance(text, str) for text in texts):
+            raise TypeError
+        return cls(tuple(Dataset(*name) for name in names), is_table)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extraction:
     """What an extract hands on: small, and never rows.
@@ -307,6 +341,7 @@ class Extraction:
     :param staging_uri: where the chunks are
     :param host: the machine that wrote them
     :param ordered: whether chunks must be loaded one after another, because a key may stand in two of them
+    :param origin: where the rows came from
     """
 
     extraction_id: str
@@ -319,6 +354,7 @@ class Extraction:
     host: str
     chunks: tuple[Chunk, ...] = field(default=())
     ordered: bool = False
+    origin: Origin = Origin()
 
     @property
     def is_whole(self) -> bool:
@@ -338,9 +374,15 @@ class Extraction:
 
     def to_json(self) -> dict[str, Any]:
         """The extraction as JSON; chunks shrink to ``[number, rows, bytes, writer]``."""
-        known = {name: getattr(self, name) for name in self.__slots__ if name not in ("window", "chunks")}
+        known = {name: getattr(self, name) for name in self.__slots__ if name not in ("window", "chunks", "origin")}
         chunks = [list(astuple(chunk)) for chunk in self.chunks]
-        return {**known, "primary_key": list(self.primary_key), "window": asdict(self.window), "chunks": chunks}
+        return {
+            **known,
+            "primary_key": list(self.primary_key),
+            "window": asdict(self.window),
+            "chunks": chunks,
+            "origin": self.origin.to_json(),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Extraction:
@@ -355,6 +397,7 @@ class Extraction:
                     "window": Window(**window),
                     "primary_key": tuple(value["primary_key"]),
                     "chunks": tuple(Chunk(*chunk) for chunk in value["chunks"]),
+                    "origin": Origin.from_json(value.get("origin", [False])),
                 }
             )
         except (KeyError, TypeError, AttributeError, ValueError):

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import DecoratedOperator, task_decorator_factory
 
+from airflow_etl_sync.core.model import Origin
 from airflow_etl_sync.errors import ConfigurationError
+from airflow_etl_sync.observability.assets import LoadsTables
+from airflow_etl_sync.observability.lineage import Flow, LineageTeller
+from airflow_etl_sync.observability.links import SyncLink
+from airflow_etl_sync.observability.outcome import Outcome
+from airflow_etl_sync.observability.telling import tell
 from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.operators._failure import failing_for_good
 
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
 _WATERMARK = "watermark"
 
 
-class EtlSyncDecoratedOperator(DecoratedOperator):
+class EtlSyncDecoratedOperator(LineageTeller, LoadsTables, DecoratedOperator):
     """Upsert the records that a function returns or yields, see :func:`etl_sync_task`."""
 
     custom_operator_name = "@task.etl_sync"
@@ -36,6 +42,7 @@ class EtlSyncDecoratedOperator(DecoratedOperator):
         "synced_at_column", "schema_contract", "max_errors", "max_error_percent", "chunk_rows",
     )  # fmt: skip
     ui_color = "#e3e0f3"
+    operator_extra_links = (SyncLink(),)
 
     def __init__(
         self,
@@ -86,6 +93,7 @@ class EtlSyncDecoratedOperator(DecoratedOperator):
         self.max_errors = max_errors
         self.max_error_percent = max_error_percent
         self.chunk_rows = chunk_rows
+        self.add_tables(destination_conn_id, [destination_table])
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Call the function and load what it gives.
@@ -100,6 +108,7 @@ class EtlSyncDecoratedOperator(DecoratedOperator):
                 report = self._load(context)
         except FunctionError as error:
             raise (error.__cause__ or error) from None
+        tell(context, Outcome.of_sync(self._sync_key(context), report))
         return report.to_json(self._sync_key(context))
 
     def _load(self, context: Context) -> SyncReport:
@@ -115,11 +124,13 @@ class EtlSyncDecoratedOperator(DecoratedOperator):
             known = {**context, **self.op_kwargs, _WATERMARK: watermark}
             return self.python_callable(*self.op_args, **self.determine_kwargs(known))
 
-        return load_records(
+        report = load_records(
             give, PostgresDestination(access, table),
             rules=rules, load_rules=load_rules, identity=identity_of(context),
             chunk_rows=arguments.as_count("chunk_rows", self.chunk_rows), try_number=context["ti"].try_number,
         )  # fmt: skip
+        self.flows = (Flow(origin=Origin(), state=access, target=table, counts=report.counts),)
+        return report
 
     def _rules(self, context: Context) -> RecordRules:
         from airflow_etl_sync.core.records import RecordRules

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Engine
 from airflow_etl_sync.core.model import Counts, CursorValue, Extraction
 from airflow_etl_sync.core.staging import Staging
 from airflow_etl_sync.errors import DestinationError, StateError, explaining
-from airflow_etl_sync.state import ledger, runs, tables, watermarks
+from airflow_etl_sync.state import health, ledger, runs, tables, watermarks
+from airflow_etl_sync.state.health import Health
 from airflow_etl_sync.state.runs import Run
 
 log = logging.getLogger(__name__)
@@ -22,10 +23,16 @@ class Advanced:
 
     :param watermark: where the next window of the sync begins; None before there is any
     :param counts: what became of the run's rows, over all its loads
+    :param health: how the sync is now
+    :param seconds: since the run began
+    :param is_repeated: whether the run was closed before, so that this changed nothing
     """
 
     watermark: CursorValue | None
     counts: Counts
+    health: Health
+    seconds: float
+    is_repeated: bool = False
 
 
 def advance(state: Engine, staging: Staging, extraction: Extraction) -> Advanced:
@@ -50,13 +57,20 @@ def close(connection: Connection, extraction_id: str) -> Advanced:
     run = runs.get(connection, extraction_id)
     loads = ledger.loaded(connection, extraction_id)
     counts = sum((counts for chunks in loads.values() for counts in chunks.values()), Counts())
-    if run.status != "done":
+    is_repeated = run.status == "done"
+    if not is_repeated:
         _refuse_unloaded(connection, run, loads)
         _move_watermark(connection, run)
         runs.mark_done(connection, extraction_id, counts)
     watermark = watermarks.read(connection, run.sync_key).cursor
     log.info("Watermark of %s: %s; %s", run.sync_key, watermark.text if watermark else "none", counts)
-    return Advanced(watermark, counts)
+    return Advanced(
+        watermark,
+        counts,
+        health.read(connection, run.sync_key, watermark),
+        runs.seconds_of(connection, extraction_id),
+        is_repeated,
+    )
 
 
 def _move_watermark(connection: Connection, run: Run) -> None:

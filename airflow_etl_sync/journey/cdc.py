@@ -25,7 +25,7 @@ from airflow_etl_sync.journey import cdc_opening
 from airflow_etl_sync.journey.cdc_batch import Batch
 from airflow_etl_sync.journey.cdc_opening import FirstCopy
 from airflow_etl_sync.journey.cdc_pieces import CaptureLimits, Pieces
-from airflow_etl_sync.state import cdc_pipelines, runs, tables
+from airflow_etl_sync.state import cdc_pipelines, health, runs, tables
 from airflow_etl_sync.state.cdc_pipelines import Pipeline
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
@@ -43,6 +43,7 @@ class CdcReport:
     :param batches: how many were committed
     :param applied: up to which position changes are in the destination
     :param lag_seconds: how old the oldest change was when the run began
+    :param failed_records: how many of the stream are open
     :param warnings: what a person should look at
     """
 
@@ -52,6 +53,7 @@ class CdcReport:
     applied: Lsn
     health: SlotHealth
     lag_seconds: float
+    failed_records: int
     warnings: tuple[str, ...]
     seconds: float
 
@@ -62,6 +64,7 @@ class CdcReport:
             "applied_lsn": lsn_text(self.applied),
             **asdict(self.health),
             "lag_seconds": round(self.lag_seconds, 3),
+            "failed_records": self.failed_records,
             "warnings": list(self.warnings),
             "seconds": round(self.seconds, 3),
         }
@@ -115,6 +118,7 @@ def capture(
     warnings = _watch_partitions(engine, sync_key, found, capturing)
     with explaining(DestinationError, "close the run"), engine.begin() as connection:
         runs.mark_captured(connection, run.extraction_id)
+        open_records = health.count_open(connection, sync_key)
     seconds = time.monotonic() - began
     log.info("Captured %s up to %s: %s, %.1f s", sync_key, lsn_text(capturing.applied), capturing.counts, seconds)
     return CdcReport(
@@ -124,6 +128,7 @@ def capture(
         applied=capturing.applied,
         health=slot.health(),
         lag_seconds=max(0.0, (started_at - (capturing.oldest or started_at)).total_seconds()),
+        failed_records=open_records,
         warnings=tuple(warnings),
         seconds=seconds,
     )

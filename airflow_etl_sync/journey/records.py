@@ -16,7 +16,7 @@ from airflow_etl_sync.errors import ConfigurationError, DataError, DestinationEr
 from airflow_etl_sync.journey.advance import Advanced, close
 from airflow_etl_sync.journey.load import merge_checkpoint, stage
 from airflow_etl_sync.journey.opening import fingerprint
-from airflow_etl_sync.journey.sync import SyncReport
+from airflow_etl_sync.journey.sync import SyncReport, report_of
 from airflow_etl_sync.state import cursor_values, ledger, runs, tables, watermarks
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.state.watermarks import Watermark
@@ -70,7 +70,7 @@ def load_records(
         advanced: Advanced = close(connection, opened.run.extraction_id)
     seconds = time.monotonic() - began
     log.info("Loaded %s into %s: %s, %.1f s", rules.sync_key, destination.target, advanced.counts, seconds)
-    return SyncReport(opened.run.extraction_id, opened.run.window, advanced.watermark, advanced.counts, seconds)
+    return report_of(opened.run, advanced, seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from airflow_etl_sync.core.ahead import BATCHES_AHEAD, CHUNKS_AHEAD, ahead
 from airflow_etl_sync.core.chunking import cut
 from airflow_etl_sync.core.model import Chunk, Counts, CursorValue, LoadRules, RunIdentity, Stream, Window, WindowRules
 from airflow_etl_sync.errors import DestinationError, explaining
-from airflow_etl_sync.journey.advance import close
+from airflow_etl_sync.journey.advance import Advanced, close
 from airflow_etl_sync.journey.load import merge_checkpoint, stage
 from airflow_etl_sync.journey.opening import open_run
 from airflow_etl_sync.state import runs
+from airflow_etl_sync.state.health import Health
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import Destination, MergeKeys, Source, StagedChunk
 
@@ -31,6 +32,7 @@ class SyncReport:
 
     :param counts: over all its tries
     :param seconds: of this try
+    :param health: how the sync is now
     """
 
     extraction_id: str
@@ -38,6 +40,7 @@ class SyncReport:
     watermark: CursorValue | None
     counts: Counts
     seconds: float
+    health: Health
 
     def to_json(self, sync_key: str) -> dict[str, Any]:
         return {
@@ -48,6 +51,7 @@ class SyncReport:
             "cursor_type": self.watermark.type if self.watermark else None,
             "counts": self.counts.to_json(),
             "seconds": round(self.seconds, 3),
+            **self.health.to_json(),
         }
 
 
@@ -99,7 +103,14 @@ def sync(
         advanced = close(connection, run.extraction_id)
     seconds = time.monotonic() - began
     log.info("Synced %s into %s: %s, %.1f s", stream.sync_key, destination.target, advanced.counts, seconds)
-    return SyncReport(run.extraction_id, run.window, advanced.watermark, advanced.counts, seconds)
+    return report_of(run, advanced, seconds)
+
+
+def report_of(run: Run, advanced: Advanced, seconds: float) -> SyncReport:
+    """The report of a run that is closed."""
+    return SyncReport(
+        run.extraction_id, run.window, advanced.watermark, advanced.counts, seconds, advanced.health
+    )  # fmt: skip
 
 
 class _Waiting(NamedTuple):

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
+from airflow_etl_sync.observability.links import SyncLink
+from airflow_etl_sync.observability.outcome import Outcome
+from airflow_etl_sync.observability.telling import tell
 from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.operators._failure import failing_for_good
 
@@ -32,6 +35,7 @@ class WatermarkAdvanceOperator(BaseOperator):
     template_fields = ("extraction", "state_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"extraction": "json"}
     ui_color = "#fdebc8"
+    operator_extra_links = (SyncLink(),)
 
     def __init__(
         self,
@@ -44,14 +48,17 @@ class WatermarkAdvanceOperator(BaseOperator):
         self.extraction = extraction
         self.state_conn_id = state_conn_id
 
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
+    def execute(self, context: Context) -> dict[str, Any]:
         """Move the watermark.
 
-        :returns: sync key, kind of the run, watermark and its type, counts over all loads
+        :returns: sync key, kind of the run, watermark and its type, counts over all loads, the seconds since the
+            extract began, how far the watermark is behind and how many failed records are open
         :raises AirflowFailException: where chunks are missing, or another run moved the watermark
         """
         with failing_for_good():
             extraction, advanced = self._advance()
+        if not advanced.is_repeated:
+            tell(context, Outcome.of_chain(extraction, advanced))
         watermark = advanced.watermark
         return {
             "sync_key": extraction.sync_key,
@@ -61,6 +68,8 @@ class WatermarkAdvanceOperator(BaseOperator):
             "cursor_type": watermark.type if watermark else None,
             "rows_extracted": extraction.rows,
             "counts": advanced.counts.to_json(),
+            "seconds": round(advanced.seconds, 3),
+            **advanced.health.to_json(),
         }
 
     def _advance(self) -> tuple[Extraction, Advanced]:

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from airflow_etl_sync.errors import ConfigurationError
+from airflow_etl_sync.observability.assets import LoadsTables
+from airflow_etl_sync.observability.lineage import Flow, LineageTeller, origin_of
+from airflow_etl_sync.observability.links import SyncLink
+from airflow_etl_sync.observability.outcome import Outcome
+from airflow_etl_sync.observability.telling import tell
 from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.operators._failure import failing_for_good
 
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class CdcSyncOperator(BaseOperator):
+class CdcSyncOperator(LineageTeller, LoadsTables, BaseOperator):
     """Apply what a replication slot tells until now, then end; the next run goes on from there.
 
     The first run copies the tables, unless ``copy_existing`` says no. Rows, counts and the position in the source's
@@ -70,6 +76,7 @@ class CdcSyncOperator(BaseOperator):
         "piece_changes", "warn_retained_mb",
     )  # fmt: skip
     ui_color = "#d9ead3"
+    operator_extra_links = (SyncLink(),)
 
     def __init__(
         self,
@@ -121,6 +128,7 @@ class CdcSyncOperator(BaseOperator):
         self.batch_changes = batch_changes
         self.piece_changes = piece_changes
         self.warn_retained_mb = warn_retained_mb
+        self.add_tables(destination_conn_id, _targets(tables, destination_tables))
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Capture.
@@ -137,6 +145,7 @@ class CdcSyncOperator(BaseOperator):
                     "often, look for a transaction that stays open, or tear the slot down if it is not needed",
                     report.health.retained_bytes / 1_000_000,
                 )
+        tell(context, Outcome.of_capture(arguments.as_text("sync_key", self.sync_key), report))
         return report.to_json()
 
     def _capture(self, context: Context) -> CdcReport:
@@ -157,12 +166,28 @@ class CdcSyncOperator(BaseOperator):
         )
         destination = access_by(self, "destination_conn_id")
         copy = partial(_copy, hook, destination, sync_key, identity)
-        return capture(
-            slot, hook.access(), destination,
+        source = hook.access()
+        report = capture(
+            slot, source, destination,
             sync_key=sync_key, tables_=tables, identity=identity, limits=limits,
             first_copy=copy if arguments.as_flag("copy_existing", self.copy_existing, default=True) else None,
             resync=arguments.as_flag("resync", self.resync),
         )  # fmt: skip
+        counts = report.counts.rows if len(tables) == 1 else None  # of several tables each one's is not known
+        self.flows = tuple(
+            Flow(origin=origin_of(source, table.source, None), state=destination, target=table.target, counts=counts)
+            for table in tables
+        )
+        return report
+
+
+def _targets(tables: object, destination_tables: object) -> list[str]:
+    """The tables that are loaded, as far as the DAG names them."""
+    try:
+        targets = arguments.as_table_map("destination_tables", destination_tables)
+        return [str(targets.get(table, table)) for table in arguments.as_tables("tables", tables)]
+    except ConfigurationError:  # the run says so
+        return []
 
 
 def _copy(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSkipException
 from airflow.sdk import BaseOperator
 
+from airflow_etl_sync.observability.lineage import Flow, LineageTeller, origin_of
+from airflow_etl_sync.observability.links import SyncLink
 from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.operators._failure import failing_for_good
 
@@ -22,7 +25,7 @@ _MOST_PARTS = 1024
 """How many copies of a mapped task Airflow allows by default (``[core] max_map_length``)."""
 
 
-class IncrementalExtractOperator(BaseOperator):
+class IncrementalExtractOperator(LineageTeller, BaseOperator):
     """Read what changed in a source since the watermark, and stage it as Parquet chunks.
 
     Returns the extraction as a list of parts, small JSON without rows, so that loads can be mapped over
@@ -66,6 +69,7 @@ class IncrementalExtractOperator(BaseOperator):
     template_ext = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
     ui_color = "#cfe8f3"
+    operator_extra_links = (SyncLink(),)
 
     def __init__(
         self,
@@ -147,12 +151,12 @@ class IncrementalExtractOperator(BaseOperator):
 
         stream, rules = stream_of(self), window_rules_of(self)
         chunk_rows = arguments.as_count("chunk_rows", self.chunk_rows)
-        source, state = (
-            PostgresSource(access_by(self, "source_conn_id"), stream),
-            access_by(self, "state_conn_id").engine(),
-        )
+        source, state = access_by(self, "source_conn_id"), access_by(self, "state_conn_id")
         staging = open_staging(arguments.as_optional_text("staging_uri", self.staging_uri))
-        return extract(
-            source, state, staging,
+        extraction = extract(
+            PostgresSource(source, stream), state.engine(), staging,
             stream=stream, rules=rules, identity=identity_of(context), chunk_rows=chunk_rows,
         )  # fmt: skip
+        origin = origin_of(source, stream.table, stream.sql)
+        self.flows = (Flow(origin=origin, state=state, extraction_id=extraction.extraction_id),)
+        return replace(extraction, origin=origin)

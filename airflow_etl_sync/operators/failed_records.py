@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from airflow_etl_sync.observability.links import SyncLink
 from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.operators._failure import failing_for_good
 
@@ -31,6 +32,7 @@ class FailedRecordsOperator(BaseOperator):
 
     template_fields = ("sync_key", "destination_conn_id", "action")
     ui_color = "#f3d0d0"
+    operator_extra_links = (SyncLink(),)
 
     def __init__(self, *, sync_key: str, destination_conn_id: str, action: str = "replay", **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
+from airflow_etl_sync.core.model import Extraction
+from airflow_etl_sync.observability.lineage import Flow, LineageTeller
+from airflow_etl_sync.observability.links import SyncLink
+from airflow_etl_sync.observability.metrics import emit_load
 from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.operators._failure import failing_for_good
 
@@ -17,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.core.model import Counts
 
 
-class UpsertLoadOperator(BaseOperator):
+class UpsertLoadOperator(LineageTeller, BaseOperator):
     """Upsert the chunks of an extraction, or of one part of it, into a table, each exactly once.
 
     Every chunk is merged in one transaction together with its line in the ledger, so a try that follows a
@@ -46,6 +51,7 @@ class UpsertLoadOperator(BaseOperator):
     )  # fmt: skip
     template_fields_renderers: ClassVar[dict[str, str]] = {"extraction": "json"}
     ui_color = "#d5ead0"
+    operator_extra_links = (SyncLink(),)
 
     def __init__(
         self,
@@ -82,19 +88,27 @@ class UpsertLoadOperator(BaseOperator):
         :returns: the counts
         :raises AirflowFailException: where another try cannot help
         """
+        began = time.monotonic()
         with failing_for_good():
-            counts = self._load(context["ti"].try_number)
+            extraction = Extraction.from_xcom(arguments.as_extraction("extraction", self.extraction))
+            counts = self._load(extraction, context["ti"].try_number)
+        emit_load(extraction.sync_key, time.monotonic() - began)
         return counts.to_json()
 
-    def _load(self, try_number: int) -> Counts:
-        from airflow_etl_sync.core.model import Extraction
+    def _load(self, extraction: Extraction, try_number: int) -> Counts:
         from airflow_etl_sync.journey.load import load
         from airflow_etl_sync.operators._journey_terms import access_by, load_rules_of, table_of
         from airflow_etl_sync.operators._staging_place import open_staging
         from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 
-        extraction = Extraction.from_xcom(arguments.as_extraction("extraction", self.extraction))
         rules, table = load_rules_of(self), table_of("table", self.table)
         access = access_by(self, "destination_conn_id")
         staging = open_staging(extraction.staging_uri)
-        return load(PostgresDestination(access, table), staging, extraction, rules, try_number)
+        counts = load(PostgresDestination(access, table), staging, extraction, rules, try_number)
+        self.flows = (
+            Flow(
+                origin=extraction.origin, state=access, target=table,
+                extraction_id=extraction.extraction_id, counts=counts,
+            ),
+        )  # fmt: skip
+        return counts

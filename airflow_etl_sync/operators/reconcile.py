@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
+from airflow_etl_sync.observability.lineage import Flow, LineageTeller, origin_of
+from airflow_etl_sync.observability.links import SyncLink
+from airflow_etl_sync.observability.outcome import Outcome
+from airflow_etl_sync.observability.telling import tell
+from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.operators._failure import failing_for_good
 
 if TYPE_CHECKING:
@@ -16,7 +21,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.journey.reconcile import ReconcileReport
 
 
-class ReconcileOperator(BaseOperator):
+class ReconcileOperator(LineageTeller, BaseOperator):
     """Delete or flag the rows of a table whose key is gone from the source.
 
     The source's keys are compared with the table's in the destination. What differs is asked for again at the
@@ -52,6 +57,7 @@ class ReconcileOperator(BaseOperator):
     template_ext = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
     ui_color = "#f4d3d0"
+    operator_extra_links = (SyncLink(),)
 
     def __init__(
         self,
@@ -95,6 +101,7 @@ class ReconcileOperator(BaseOperator):
         """
         with failing_for_good():
             report = self._reconcile(context)
+        tell(context, Outcome.of_reconcile(arguments.as_text("sync_key", self.sync_key), report))
         return {
             "compared": report.numbers.compared,
             "absent": report.numbers.absent,
@@ -118,6 +125,7 @@ class ReconcileOperator(BaseOperator):
         keys, rules = key_stream_of(self), reconcile_rules_of(self)
         table = table_of("destination_table", self.destination_table)
         source, destination = access_by(self, "source_conn_id"), access_by(self, "destination_conn_id")
+        self.flows = (Flow(origin=origin_of(source, keys.table, keys.sql), state=destination, target=table),)
         return reconcile(
             PostgresKeySource(source, keys), PostgresKeyDestination(destination, table),
             sync_key=keys.sync_key, rules=rules, identity=identity_of(context),

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
+from airflow_etl_sync.observability.assets import LoadsTables
+from airflow_etl_sync.observability.lineage import Flow, LineageTeller, origin_of
+from airflow_etl_sync.observability.links import SyncLink
+from airflow_etl_sync.observability.outcome import Outcome
+from airflow_etl_sync.observability.telling import tell
 from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.operators._failure import failing_for_good
 
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.journey.sync import SyncReport
 
 
-class IncrementalSyncOperator(BaseOperator):
+class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
     """Read what changed, upsert it and move the watermark in one task, without staging in between.
 
     Rows, ledger and watermark are committed together in the destination database, which also keeps the
@@ -67,6 +72,7 @@ class IncrementalSyncOperator(BaseOperator):
     template_ext = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
     ui_color = "#dcd6ee"
+    operator_extra_links = (SyncLink(),)
 
     def __init__(
         self,
@@ -124,6 +130,7 @@ class IncrementalSyncOperator(BaseOperator):
         self.max_error_percent = max_error_percent
         self.chunk_rows = chunk_rows
         self.is_dry_run = dry_run
+        self.add_tables(destination_conn_id, [destination_table])
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the journey.
@@ -133,8 +140,10 @@ class IncrementalSyncOperator(BaseOperator):
         """
         with failing_for_good():
             if arguments.as_flag("dry_run", self.is_dry_run):
+                self.keep_tables_quiet()
                 return self._plan()
             report = self._sync(context)
+        tell(context, Outcome.of_sync(arguments.as_text("sync_key", self.sync_key), report))
         return report.to_json(self.sync_key)
 
     def _plan(self) -> dict[str, Any]:
@@ -162,8 +171,15 @@ class IncrementalSyncOperator(BaseOperator):
         stream, window_rules, load_rules = stream_of(self), window_rules_of(self), load_rules_of(self)
         table, chunk_rows = table_of("destination_table", self.destination_table), self.chunk_rows
         source, destination = access_by(self, "source_conn_id"), access_by(self, "destination_conn_id")
-        return sync(
+        report = sync(
             PostgresSource(source, stream), PostgresDestination(destination, table),
             stream=stream, window_rules=window_rules, load_rules=load_rules, identity=identity_of(context),
             chunk_rows=arguments.as_count("chunk_rows", chunk_rows), try_number=context["ti"].try_number,
         )  # fmt: skip
+        self.flows = (
+            Flow(
+                origin=origin_of(source, stream.table, stream.sql), state=destination, target=table,
+                extraction_id=report.extraction_id, counts=report.counts,
+            ),
+        )  # fmt: skip
+        return report

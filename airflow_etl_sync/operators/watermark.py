@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from airflow_etl_sync.observability.links import SyncLink
 from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.operators._failure import failing_for_good
 
@@ -40,6 +41,7 @@ class WatermarkSetOperator(BaseOperator):
         "sync_key", "state_conn_id", "action", "value", "back", "cursor_type", "allow_skipping", "reason", "by",
     )  # fmt: skip
     ui_color = "#fdebc8"
+    operator_extra_links = (SyncLink(),)
 
     def __init__(
         self,

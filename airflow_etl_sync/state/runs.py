@@ -173,6 +173,20 @@ def get(connection: Connection, extraction_id: str) -> Run:
     return _run(row)
 
 
+def columns_of(connection: Connection, extraction_id: str) -> dict[str, str]:
+    """The columns that a run read, and their declared types; empty where they were not recorded."""
+    columns = connection.scalar(select(sync_run.c.columns).where(sync_run.c.extraction_id == extraction_id))
+    return dict(columns or {})
+
+
+def seconds_of(connection: Connection, extraction_id: str) -> float:
+    """How long a run has taken, to its end or until now."""
+    times = select(sync_run.c.started_at, sync_run.c.finished_at).where(sync_run.c.extraction_id == extraction_id)
+    started_at, finished_at = connection.execute(times).one()
+    taken: timedelta = (finished_at or datetime.now(timezone.utc)) - started_at
+    return max(0.0, taken.total_seconds())
+
+
 def has_run(connection: Connection, sync_key: str) -> bool:
     """Whether any run of the sync is recorded, finished or not."""
     return bool(connection.scalar(select(exists().where(sync_run.c.sync_key == sync_key))))

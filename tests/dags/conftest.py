@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -112,17 +113,24 @@ def airflow_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
 @pytest.fixture(scope="session")
 def airflow_process(airflow_environment: dict[str, str]) -> Iterator[Airflow]:
     """The one process in which all DAGs of the session run."""
-    worker, log = Path(__file__).with_name("worker.py"), Path(airflow_environment["AIRFLOW_HOME"]) / "worker.log"
+    with running_airflow(airflow_environment) as airflow:
+        yield airflow
+
+
+@contextmanager
+def running_airflow(environment: dict[str, str]) -> Iterator[Airflow]:
+    """A process that runs DAGs in that environment."""
+    worker, log = Path(__file__).with_name("worker.py"), Path(environment["AIRFLOW_HOME"]) / "worker.log"
     with log.open("a") as output:
         process = subprocess.Popen(
             [sys.executable, str(worker)],
-            env=airflow_environment,
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=output,
             text=True,
         )
-    yield Airflow(process, Path(airflow_environment["ETL_SYNC_TEST_ERRORS"]), log)
+    yield Airflow(process, Path(environment["ETL_SYNC_TEST_ERRORS"]), log)
     _pipe(process.stdin).close()
     process.wait(60)
     _pipe(process.stdout).close()

@@ -22,6 +22,7 @@ EXPECTED = {
     "orders_by_cdc": {"schedule": "*/5 * * * *", "tasks": ["capture", "set_up"]},
     "orders_by_cdc_on_change": {"schedule": ["shop_has_changed"], "tasks": ["capture", "set_up"]},
     "orders_on_notify": {"schedule": ["shop_orders_changed"], "tasks": ["sync_orders"]},
+    "revenue_when_orders_change": {"schedule": ["warehouse/public/fact_orders"], "tasks": ["add_up_revenue"]},
     "reconcile_nightly": {"schedule": "0 3 * * *", "tasks": ["reconcile_orders"]},
     "order_scores": {"schedule": "*/10 * * * *", "tasks": ["score_orders"]},
     "shop_orders": {"schedule": "@hourly", "tasks": ["sync.advance", "sync.extract", "sync.load"]},

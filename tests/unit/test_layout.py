@@ -21,8 +21,8 @@ DAGS = "dags"
 FLOORS = (
     {DAGS},
     {
-        "__init__", "cli", "decorators", "demo", "factory", "hooks", "operators", "plugin", "provider_info", "sensors",
-        "triggers", "yaml_syncs",
+        "__init__", "cli", "decorators", "demo", "factory", "hooks", "observability", "operators",
+        "plugin", "provider_info", "sensors", "triggers", "yaml_syncs",
     },
     {"journey"},
     {"cdc", "systems"},

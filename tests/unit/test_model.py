@@ -20,8 +20,10 @@ from airflow_etl_sync.core.model import (
     Chunk,
     Counts,
     CursorValue,
+    Dataset,
     Extraction,
     LoadRules,
+    Origin,
     Stream,
     TableName,
     Window,
@@ -130,6 +132,7 @@ extractions = st.builds(
     host=st.text(),
     chunks=chunk_lists.map(lambda chunks: tuple(sorted(chunks, key=lambda chunk: chunk.number))),
     ordered=st.booleans(),
+    origin=st.builds(Origin, st.lists(st.builds(Dataset, st.text(), st.text())).map(tuple), st.booleans()),
 )
 
 

@@ -66,6 +66,13 @@ def test_its_task_decorators_are_what_airflow_gives_as_task_attributes() -> None
         assert getattr(task, decorator["name"]) is getattr(import_module(module), name)
 
 
+def test_its_links_are_those_that_its_operators_have() -> None:
+    from airflow_etl_sync.operators.sync import IncrementalSyncOperator
+
+    links = [f"{type(link).__module__}.{type(link).__name__}" for link in IncrementalSyncOperator.operator_extra_links]
+    assert get_provider_info()["extra-links"] == links
+
+
 def test_every_module_belongs_to_an_integration() -> None:
     info = get_provider_info()
     known = {integration["integration-name"] for integration in info["integrations"]}

@@ -31,7 +31,7 @@ OPERATORS = {
     "WatermarkSetOperator",
 }
 WAITING = {"PostgresNotifySensor", "PostgresNotifyTrigger", "ReplicationSlotSensor", "ReplicationSlotTrigger"}
-FUNCTIONS = {"dags_from_yaml", "incremental_sync", "refuse_invalid_syncs"}
+FUNCTIONS = {"dags_from_yaml", "incremental_sync", "refuse_invalid_syncs", "table_asset"}
 PUBLIC_NAMES = ERRORS | OPERATORS | WAITING | FUNCTIONS | {"PostgresCdcHook"}
 
 

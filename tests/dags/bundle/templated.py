@@ -125,3 +125,10 @@ with DAG("templated_slot", schedule=None, params=SLOT_ARGUMENTS | {"tables": Non
 with DAG("history_by_cdc", schedule=None, params=HISTORY_ARGUMENTS, default_args=DEFAULTS):
     ready = CdcSetUpOperator(task_id="set_up", source_conn_id="shop_cdc")
     ready >> CdcSyncOperator(task_id="capture", source_conn_id="shop_cdc", **as_templates(HISTORY_ARGUMENTS))
+
+with DAG("dry_users", schedule=None, params={"dry_run": False}, default_args=DEFAULTS):
+    IncrementalSyncOperator(
+        task_id="sync", sync_key="dry_users", source_conn_id="shop_db", destination_conn_id="warehouse",
+        cursor_field="updated_at", table="public.users", destination_table="public.dry_users",
+        dry_run="{{ params.dry_run }}",
+    )  # fmt: skip

@@ -1,0 +1,19 @@
+"""What every task does with the outcome of its run, once that is committed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_etl_sync.observability.assets import tell_assets
+from airflow_etl_sync.observability.metrics import emit
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_etl_sync.observability.outcome import Outcome
+
+
+def tell(context: Context, outcome: Outcome) -> None:
+    """Let Airflow's metrics know, and the assets of the tables that were loaded."""
+    emit(outcome)
+    tell_assets(context, outcome)
