@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.core.history import ApplyMode
     from airflow_etl_sync.core.keys import DeleteMode
     from airflow_etl_sync.core.model import ConflictStrategy, OnCursorNull, SchemaContract
+    from airflow_etl_sync.systems.base import PlanningSource
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 
@@ -202,6 +203,16 @@ def access_by(given: Any, name: str) -> PostgresAccess:
     from airflow_etl_sync.hooks.connections import postgres_access
 
     return postgres_access(arguments.as_text(name, getattr(given, name)))
+
+
+def source_by(given: Any, stream: Stream) -> PlanningSource:
+    """Give the source whose connection ``source_conn_id`` names, of whichever system that is.
+
+    :raises ConfigurationError: where it names none, or there is no such connection
+    """
+    from airflow_etl_sync.hooks.sources import source_of
+
+    return source_of(arguments.as_text("source_conn_id", given.source_conn_id), stream)
 
 
 def table_of(name: str, value: object) -> TableName:

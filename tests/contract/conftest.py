@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_etl_sync.core.model import Stream, TableName
-from tests.contract.systems import SOURCES, MariaDbSystem, PostgresSystem, SourceSystem, SqliteSystem
+from tests.contract.systems import SOURCES, MariaDbSystem, PostgresSystem, SourceSystem, SqlAlchemySystem, SqliteSystem
 from tests.mariadb import new_mariadb
 
 
@@ -17,17 +16,13 @@ from tests.mariadb import new_mariadb
 def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceSystem]:
     """A fresh database of each system that can be a source."""
     with ExitStack() as stack:
-        if request.param == "postgres":
+        if request.param in ("postgres", "sqlalchemy"):
             create: Callable[[str], str] = request.getfixturevalue("new_database")
-            yield PostgresSystem(create("source"))
+            kind = PostgresSystem if request.param == "postgres" else SqlAlchemySystem
+            yield kind(create("source"))
         elif request.param == "mariadb":
             yield MariaDbSystem(stack.enter_context(new_mariadb()))
         else:
             found = SqliteSystem(tmp_path / "source.db")
             found.execute("PRAGMA journal_mode = WAL")
             yield found
-
-
-@pytest.fixture
-def by_number() -> Stream:
-    return Stream(sync_key="s", cursor_field="c", table=TableName("t"))

@@ -13,13 +13,13 @@ import psycopg
 
 from airflow_etl_sync.core.model import Stream
 from airflow_etl_sync.systems.base import PlanningSource
-from airflow_etl_sync.systems.database.access import sqlite_access
+from airflow_etl_sync.systems.database.access import DatabaseAccess, sqlite_access
 from airflow_etl_sync.systems.database.source import DatabaseSource
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.source import PostgresSource
 from tests.mariadb import MariaDb
 
-SOURCES = ("postgres", "mariadb", "sqlite")
+SOURCES = ("postgres", "mariadb", "sqlite", "sqlalchemy")
 DESTINATIONS = ("postgres",)
 
 
@@ -74,6 +74,14 @@ class PostgresSystem:
             ("bit(12)", "B'101010101010'", "101010101010"),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SqlAlchemySystem(PostgresSystem):
+    """A database of which nothing is known but what SQLAlchemy says of any."""
+
+    def source(self, stream: Stream) -> PlanningSource:
+        return DatabaseSource(DatabaseAccess(PostgresAccess(self.conninfo).engine), stream)
 
 
 @dataclass(frozen=True, slots=True)
