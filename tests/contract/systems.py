@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -82,6 +82,11 @@ class SqlAlchemySystem(PostgresSystem):
 
     def source(self, stream: Stream) -> PlanningSource:
         return DatabaseSource(DatabaseAccess(PostgresAccess(self.conninfo).engine), stream)
+
+    types = replace(
+        PostgresSystem.types,
+        exact=[each for each in PostgresSystem.types.exact if each[0] not in ("jsonb", "interval", "bit(12)")],
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,6 +227,13 @@ def test_names_are_taken_literally(system: SourceSystem) -> None:
 
 
 @pytest.mark.contract("queries")
+def test_only_the_named_columns_are_read(system: SourceSystem) -> None:
+    fill(system, "1, 7, NULL")
+    source = system.source(replace(NUMBERS, columns=("note",)))
+    assert [name for name, _ in source.describe().columns] == ["note", "c", "id"]
+
+
+@pytest.mark.contract("queries")
 def test_a_query_is_read_like_a_table(system: SourceSystem) -> None:
     fill(system, *(f"{n}, {n}, NULL" for n in range(1, 6)))
     query = "SELECT id, c, 'a:b 100%' AS words FROM t WHERE id <> 4; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, inspect, select, text
+from sqlalchemy import func, select, text
 
 from airflow_etl_sync.core.model import CursorType, Stream
 from airflow_etl_sync.errors import ConfigurationError
@@ -42,6 +42,12 @@ SELECT column_name, column_type, data_type, is_nullable
 FROM information_schema.columns
 WHERE table_schema = coalesce(:schema, database()) AND table_name = :name
 """)
+_KEY_COLUMNS = text("""
+SELECT column_name
+FROM information_schema.key_column_usage
+WHERE table_schema = coalesce(:schema, database()) AND table_name = :name AND constraint_name = 'PRIMARY'
+ORDER BY ordinal_position
+""")
 _JSON_COLUMNS = text("""
 SELECT constraint_name
 FROM information_schema.check_constraints
@@ -61,10 +67,9 @@ class MySql(Dialect):
         name = {"name": stream.table.name, "schema": stream.table.schema}
         known = {row[0]: row for row in connection.execute(_COLUMNS, name)}
         jsons = set(connection.execute(_JSON_COLUMNS, name).scalars()) if connection.dialect.is_mariadb else set()  # type: ignore[attr-defined]
-        key = inspect(connection).get_pk_constraint(stream.table.name, schema=stream.table.schema)
         return Found(
             columns=tuple(_table_column(field, known[field.name], jsons) for field in fields),
-            own_key=tuple(key["constrained_columns"]),
+            own_key=tuple(connection.execute(_KEY_COLUMNS, name).scalars()),
             never_null=frozenset(each for each, row in known.items() if row[3] == "NO"),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -216,11 +216,14 @@ def _look_at(connection: Connection, dialect: Dialect, stream: Stream) -> tuple[
         if said is None:
             raise
         raise ConfigurationError(f"The source cannot read the SQL of {stream.sync_key!r}: {said}") from None
-    names = list(described.keys())
+    names = [each[0] for each in described.cursor.description]  # as the database says them
     try:
-        return names, dialect.find(connection, stream, names, described.cursor)
+        found = dialect.find(connection, stream, names, described.cursor)
     except KeyError:  # between the two looks
         raise SchemaError(f"A column of {stream.sync_key!r} has changed its name just now: run again.") from None
+    if not stream.primary_key and not set(found.own_key) <= set(names):  # columns are named, and the key is not
+        return _look_at(connection, dialect, replace(stream, primary_key=found.own_key))
+    return names, found
 
 
 def _dialect(connection: Connection) -> Dialect:

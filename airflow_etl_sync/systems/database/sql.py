@@ -48,7 +48,7 @@ def first_rows(stream: Stream, count: int) -> Select[Any]:
 
 def _as_asked(stream: Stream) -> Select[Any]:
     wanted = dict.fromkeys([*stream.columns, stream.cursor_field, *stream.primary_key]) if stream.columns else ()
-    columns = [_plain(name) for name in wanted] or [literal_column(f"{SOURCE}.*")]
+    columns: list[ColumnElement[Any]] = [_plain(name).label(quoted_name(name, quote=True)) for name in wanted] or [literal_column(f"{SOURCE}.*")]
     return select(*columns).select_from(relation(stream)).where(*author_condition(stream))
 
 
