@@ -176,15 +176,10 @@ class DatabaseSource:
             return [sql.is_null(cursor)]
         if part == "all":
             return [sql.is_not_null(cursor)] if self._stream.on_cursor_null == "exclude" else []
-        conditions = []
-        if window.low is not None:
-            conditions.append(sql.compared(cursor) >= self._bound(window.low))
-        if window.below is not None:
-            conditions.append(sql.compared(cursor) < self._bound(window.below))
-        return conditions
+        return sql.is_within(cursor, self._bound(window.low), self._bound(window.below))
 
-    def _bound(self, value: CursorValue) -> ColumnElement[Any]:
-        return sql.bound(self._described.dialect.bound(self._cursor.value(value.text)))
+    def _bound(self, value: CursorValue | None) -> Any | None:
+        return None if value is None else self._described.dialect.bound(self._cursor.value(value.text))
 
 
 def _describe(connection: Connection, stream: Stream) -> _Described:

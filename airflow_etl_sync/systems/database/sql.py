@@ -48,7 +48,9 @@ def first_rows(stream: Stream, count: int) -> Select[Any]:
 
 def _as_asked(stream: Stream) -> Select[Any]:
     wanted = dict.fromkeys([*stream.columns, stream.cursor_field, *stream.primary_key]) if stream.columns else ()
-    columns: list[ColumnElement[Any]] = [_plain(name).label(quoted_name(name, quote=True)) for name in wanted] or [literal_column(f"{SOURCE}.*")]
+    columns: list[ColumnElement[Any]] = [_plain(name).label(quoted_name(name, quote=True)) for name in wanted] or [
+        literal_column(f"{SOURCE}.*")
+    ]
     return select(*columns).select_from(relation(stream)).where(*author_condition(stream))
 
 
@@ -125,6 +127,20 @@ def _behind(places: list[tuple[DatabaseColumn, Any]], *, is_key_unique: bool) ->
         return expression > given
     deeper = _behind(rest, is_key_unique=is_key_unique)
     return and_(expression >= given, or_(expression > given, deeper))
+
+
+def is_within(cursor: DatabaseColumn, low: Any | None, below: Any | None) -> list[ColumnElement[bool]]:
+    """Whether a row's cursor lies from low on, and below an upper bound.
+
+    Times that are texts have a blank or a T before the time of day. The blank comes first, so by the low an index finds
+    no row too few, and what it finds too many is left out.
+    """
+    conditions = [] if low is None else [compared(cursor) >= bound(low)]
+    if not cursor.is_loosely_written:
+        return conditions if below is None else [*conditions, compared(cursor) < bound(below)]
+    spaced = func.replace(compared(cursor), "T", " ")
+    conditions += [] if low is None else [spaced >= bound(low)]
+    return conditions if below is None else [*conditions, spaced < bound(below)]
 
 
 def is_null(cursor: DatabaseColumn) -> ColumnElement[bool]:
