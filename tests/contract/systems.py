@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
-from airflow_etl_sync.core.model import Stream
-from airflow_etl_sync.systems.base import PlanningSource
+from airflow_etl_sync.core.model import Stream, TableName
+from airflow_etl_sync.systems.base import Destination, PlanningSource
 from airflow_etl_sync.systems.database.access import DatabaseAccess, sqlite_access
 from airflow_etl_sync.systems.database.source import DatabaseSource
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 from airflow_etl_sync.systems.postgres.source import PostgresSource
 from tests.mariadb import MariaDb
 
@@ -47,6 +49,15 @@ class Types:
     exact: Sequence[tuple[str, str, str]]
 
 
+class DestinationSystem(Protocol):
+    """A database into which a test loads."""
+
+    def destination(self, table: str) -> Destination: ...
+
+    def rows(self, table: str) -> list[tuple[Any, ...]]:
+        """The rows of a table, in the order of their first column."""
+
+
 @dataclass(frozen=True, slots=True)
 class PostgresSystem:
     conninfo: str
@@ -58,6 +69,14 @@ class PostgresSystem:
 
     def source(self, stream: Stream) -> PlanningSource:
         return PostgresSource(PostgresAccess(self.conninfo), stream)
+
+    def destination(self, table: str) -> Destination:
+        return PostgresDestination(PostgresAccess(self.conninfo), TableName(table))
+
+    def rows(self, table: str) -> list[tuple[Any, ...]]:
+        query = SQL("SELECT * FROM {} ORDER BY 1").format(Identifier(table))
+        with psycopg.connect(self.conninfo) as connection:
+            return connection.execute(query).fetchall()
 
     types = Types(
         moment="timestamptz",
