@@ -79,7 +79,7 @@ class MySql(Dialect):
             connection.execute(text(statement.replace(":", "\\:")))
 
     def cap(self, connection: Connection, cursor_type: CursorType, lag: timedelta) -> date:
-        """See :meth:`Dialect.cap`. Local is the server's own time zone, which sessions have unless they choose another.
+        """See :meth:`Dialect.cap`. Local is what the server's sessions have unless they choose another zone.
 
         It is the smallest local time that any instant from the cap on can have: a clock that is set back repeats at
         most a day, and zones change at whole quarters of an hour.
@@ -88,7 +88,6 @@ class MySql(Dialect):
         cap: datetime = clock.replace(microsecond=0) - lag
         if cursor_type == "timestamptz":
             return cap
-        connection.execute(text("SET SESSION time_zone = @@global.time_zone"))
         first = int(cap.timestamp())
         quarters = range(first - first % _QUARTER + _QUARTER, first + _LONGEST_REPETITION, _QUARTER)
         local = connection.execute(select(func.least(*(func.from_unixtime(each) for each in (first, *quarters)))))
