@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +29,9 @@ class SourceSystem(Protocol):
     """A database that a test fills, and the source that reads it."""
 
     def execute(self, *statements: str) -> Any: ...
+
+    def transaction(self, *statements: str) -> AbstractContextManager[None]:
+        """A transaction that has run the statements, and is committed at the end of the block."""
 
     def source(self, stream: Stream) -> PlanningSource: ...
 
@@ -61,6 +64,13 @@ class DestinationSystem(Protocol):
 @dataclass(frozen=True, slots=True)
 class PostgresSystem:
     conninfo: str
+
+    @contextmanager
+    def transaction(self, *statements: str) -> Iterator[None]:
+        with psycopg.connect(self.conninfo) as connection:
+            for statement in statements:
+                connection.execute(statement)
+            yield
 
     def execute(self, *statements: str) -> Any:
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
@@ -112,6 +122,15 @@ class SqlAlchemySystem(PostgresSystem):
 class MariaDbSystem:
     database: MariaDb
 
+    @contextmanager
+    def transaction(self, *statements: str) -> Iterator[None]:
+        with self.database.connect() as connection, connection.cursor() as cursor:
+            connection.begin()
+            for statement in statements:
+                cursor.execute(statement)
+            yield
+            connection.commit()
+
     def execute(self, *statements: str) -> Any:
         return self.database.execute("SET SESSION sql_mode = ''", *statements)
 
@@ -161,6 +180,14 @@ class MariaDbSystem:
 @dataclass(frozen=True, slots=True)
 class SqliteSystem:
     path: Path
+
+    @contextmanager
+    def transaction(self, *statements: str) -> Iterator[None]:
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            for statement in ("BEGIN", *statements):
+                connection.execute(statement)
+            yield
+            connection.execute("COMMIT")
 
     def execute(self, *statements: str) -> Any:
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:

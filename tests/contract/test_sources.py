@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +14,7 @@ from airflow_etl_sync.core.model import CursorValue, Stream, TableName
 from airflow_etl_sync.errors import ConfigurationError, DataError, SchemaError
 from airflow_etl_sync.state.watermarks import Watermark
 from tests.contract.reading import open_window, read, values
-from tests.contract.systems import SourceSystem
+from tests.contract.systems import SourceSystem, SqliteSystem
 
 NUMBERS = Stream(sync_key="s", cursor_field="c", table=TableName("t"))
 TIMES = replace(NUMBERS, cursor_field="at")
@@ -74,6 +75,23 @@ def test_a_time_from_the_future_freezes_nothing(system: SourceSystem) -> None:
     first, _ = open_window(source, lag=timedelta(seconds=1))
     assert first.high is not None and first.high.text < "2029"
     assert sorted(values(source, first)) == [1, 2]
+
+
+@pytest.mark.contract("late commits")
+@pytest.mark.parametrize("stream", [NUMBERS, TIMES], ids=["numbers", "times"])
+def test_a_row_that_is_committed_late_is_read_by_the_next_window(system: SourceSystem, stream: Stream) -> None:
+    """No lag is set, so what each system does by itself must do."""
+    fill(system, f"1, 1, {system.types.now}")
+    source = system.source(stream)
+    late = f"INSERT INTO t (id, c, at) VALUES (2, 2, {system.types.now})"
+    with system.transaction(late):
+        time.sleep(1.5)  # until the clock is past the row's time, which has whole seconds in some places
+        if not isinstance(system, SqliteSystem):  # which lets nobody else write meanwhile
+            system.execute(f"INSERT INTO t (id, c, at) VALUES (3, 3, {system.types.now})")
+        first, watermark = open_window(source)
+        assert 2 not in values(source, first)
+    second, _ = open_window(source, watermark)
+    assert 2 in values(source, second)
 
 
 @pytest.mark.contract("ties at the boundary")
