@@ -11,7 +11,7 @@ EtlSyncError
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from airflow_etl_sync.faults import Fault, fault_of
@@ -62,20 +62,25 @@ class StateError(EtlSyncError):
 
 
 @contextmanager
-def explaining(kind: type[SourceError | DestinationError], doing: str) -> Iterator[None]:
+def explaining(
+    kind: type[SourceError | DestinationError],
+    doing: str,
+    judge: Callable[[BaseException], Fault | None] = fault_of,
+) -> Iterator[None]:
     """Turn a driver's error inside the block into one of this package's, see :mod:`airflow_etl_sync.faults`.
 
     The driver's error is left out of the new one's context: it may quote a row.
 
     :param kind: the error for faults that pass with time
     :param doing: what was being done, to start the sentence with ("read the stream 'orders'")
+    :param judge: what an error means, by default one of PostgreSQL
     """
     try:
         yield
     except EtlSyncError:
         raise
     except Exception as error:
-        fault = fault_of(error)
+        fault = judge(error)
         if fault is None:
             raise
         explained = _explained(kind, f"Could not {doing}", fault)

@@ -85,7 +85,8 @@ def incremental_sync(
 
     :param group_id: the name of the task group
     :param sync_key: the unique name of the sync
-    :param source_conn_id: connection of type ``postgres`` to read from
+    :param source_conn_id: connection to read from, of type ``postgres``, ``mysql`` or ``sqlite``, or of another
+        database whose hook speaks SQLAlchemy
     :param destination_conn_id: connection of type ``postgres`` to load into
     :param destination_table: the table to load (``schema.table``)
     :param cursor_field: the column that grows when a record changes

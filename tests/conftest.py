@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from airflow_etl_sync.demo.postgres import Databases, EmbeddedPostgres
+from airflow_etl_sync.systems.database import access as database_access
 from airflow_etl_sync.systems.postgres import access
 from tests.object_storage import Bucket, ObjectStorage
 from tests.placing import quickest_place
@@ -104,8 +105,9 @@ def drop_slot(conninfo: str, slot: str, seconds: float = 10.0) -> None:
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a server that never comes; tests of one that comes ask for more patience."""
-    monkeypatch.setattr(access, "CONNECT_SECONDS", 0.2)
-    monkeypatch.setattr(access, "FIRST_WAIT_SECONDS", 0.05)
+    for system in (access, database_access):
+        monkeypatch.setattr(system, "CONNECT_SECONDS", 0.2)
+        monkeypatch.setattr(system, "FIRST_WAIT_SECONDS", 0.05)
 
 
 @pytest.fixture(scope="session")

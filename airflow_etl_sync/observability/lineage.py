@@ -6,6 +6,7 @@ Without the OpenLineage provider (extra ``openlineage``) nothing here runs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.core.model import Counts, Dataset, Origin, TableName
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow.providers.openlineage.extractors import OperatorLineage
+    from sqlalchemy import URL
 
+    from airflow_etl_sync.systems.database.access import DatabaseAccess
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 _DEFAULT_SCHEMA = "public"
@@ -61,11 +64,27 @@ def dataset_of(access: PostgresAccess, table: TableName) -> Dataset:
     return Dataset(namespace, f"{database}.{table.schema or _DEFAULT_SCHEMA}.{table.name}")
 
 
-def origin_of(access: PostgresAccess, table: TableName | None, query: str | None) -> Origin:
-    """What a stream reads: its table, or the tables that OpenLineage's parser finds in its query."""
+def origin_of(access: PostgresAccess | DatabaseAccess, table: TableName | None, query: str | None) -> Origin:
+    """What a stream reads: its table, or the tables that OpenLineage's parser finds in its query.
+
+    Nothing where OpenLineage has no name for tables of the database: it has one for PostgreSQL and MySQL.
+    """
+    from airflow_etl_sync.systems.postgres.access import PostgresAccess
+
+    if isinstance(access, PostgresAccess):
+        dialect, named = "postgres", partial(dataset_of, access)
+    elif (url := access.make_engine().url).get_backend_name() in ("mysql", "mariadb"):
+        dialect, named = "mysql", partial(_dataset_of_mysql, url)
+    else:
+        return Origin()
     if table is not None:
-        return Origin((dataset_of(access, table),), is_table=True)
-    return Origin(tuple(dataset_of(access, name) for name in _tables_in(query or "")), is_table=False)
+        return Origin((named(table),), is_table=True)
+    return Origin(tuple(map(named, _tables_in(query or "", dialect))), is_table=False)
+
+
+def _dataset_of_mysql(url: URL, table: TableName) -> Dataset:
+    namespace = f"mysql://{(url.host or 'localhost').lower()}:{url.port or 3306}"
+    return Dataset(namespace, f"{table.schema or url.database}.{table.name}")
 
 
 def lineage_of(*flows: Flow) -> OperatorLineage[Any, Any]:
@@ -81,12 +100,12 @@ def lineage_of(*flows: Flow) -> OperatorLineage[Any, Any]:
     return OperatorLineage(inputs=inputs, outputs=outputs)
 
 
-def _tables_in(query: str) -> list[TableName]:
+def _tables_in(query: str, dialect: str) -> list[TableName]:
     try:
         from openlineage_sql import parse
     except ImportError:
         return []
-    found = parse([query.replace(":window(", "sync_window(")], dialect="postgres")
+    found = parse([query.replace(":window(", "sync_window(")], dialect=dialect)
     return [] if found is None else [TableName(table.name, table.schema) for table in found.in_tables]
 
 

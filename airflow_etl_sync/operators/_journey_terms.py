@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from airflow_etl_sync.core.history import ApplyMode
     from airflow_etl_sync.core.keys import DeleteMode
     from airflow_etl_sync.core.model import ConflictStrategy, OnCursorNull, SchemaContract
+    from airflow_etl_sync.systems.database.source import DatabaseSource
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
+    from airflow_etl_sync.systems.postgres.source import PostgresSource
 
 
 class StreamArguments(Protocol):
@@ -202,6 +204,16 @@ def access_by(given: Any, name: str) -> PostgresAccess:
     from airflow_etl_sync.hooks.connections import postgres_access
 
     return postgres_access(arguments.as_text(name, getattr(given, name)))
+
+
+def source_by(given: Any, stream: Stream) -> PostgresSource | DatabaseSource:
+    """Give the source whose connection ``source_conn_id`` names, of whichever system that is.
+
+    :raises ConfigurationError: where it names none, or there is no such connection
+    """
+    from airflow_etl_sync.hooks.sources import source_of
+
+    return source_of(arguments.as_text("source_conn_id", given.source_conn_id), stream)
 
 
 def table_of(name: str, value: object) -> TableName:

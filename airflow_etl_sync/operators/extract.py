@@ -35,7 +35,8 @@ class IncrementalExtractOperator(LineageTeller, BaseOperator):
     A try that follows a failed one resumes after the last complete chunk. All arguments are templated.
 
     :param sync_key: the unique name of the sync
-    :param source_conn_id: connection of type ``postgres`` to read from
+    :param source_conn_id: connection to read from, of type ``postgres``, ``mysql`` or ``sqlite``, or of another
+        database whose hook speaks SQLAlchemy
     :param state_conn_id: connection of type ``postgres`` whose schema ``etl_sync`` keeps the watermark;
         normally the destination's
     :param cursor_field: the column that grows when a record changes
@@ -131,32 +132,33 @@ class IncrementalExtractOperator(LineageTeller, BaseOperator):
 
     def _skip_with_plan(self, context: Context) -> NoReturn:
         from airflow_etl_sync.journey.planning import plan
-        from airflow_etl_sync.operators._journey_terms import access_by, stream_of, window_rules_of
-        from airflow_etl_sync.systems.postgres.source import PostgresSource
+        from airflow_etl_sync.operators._journey_terms import access_by, source_by, stream_of, window_rules_of
 
         stream = stream_of(self)
-        source, state = (
-            PostgresSource(access_by(self, "source_conn_id"), stream),
-            access_by(self, "state_conn_id").engine(),
-        )
+        source, state = source_by(self, stream), access_by(self, "state_conn_id").engine()
         found = plan(source, state, stream=stream, rules=window_rules_of(self))
         context["ti"].xcom_push(key="plan", value=found.to_json())
         raise AirflowSkipException(f"A dry run: about {found.estimated_rows} rows would be read.")
 
     def _extract(self, context: Context) -> Extraction:
         from airflow_etl_sync.journey.extract import extract
-        from airflow_etl_sync.operators._journey_terms import access_by, identity_of, stream_of, window_rules_of
+        from airflow_etl_sync.operators._journey_terms import (
+            access_by,
+            identity_of,
+            source_by,
+            stream_of,
+            window_rules_of,
+        )
         from airflow_etl_sync.operators._staging_place import open_staging
-        from airflow_etl_sync.systems.postgres.source import PostgresSource
 
         stream, rules = stream_of(self), window_rules_of(self)
         chunk_rows = arguments.as_count("chunk_rows", self.chunk_rows)
-        source, state = access_by(self, "source_conn_id"), access_by(self, "state_conn_id")
+        source, state = source_by(self, stream), access_by(self, "state_conn_id")
         staging = open_staging(arguments.as_optional_text("staging_uri", self.staging_uri))
         extraction = extract(
-            PostgresSource(source, stream), state.engine(), staging,
+            source, state.engine(), staging,
             stream=stream, rules=rules, identity=identity_of(context), chunk_rows=chunk_rows,
         )  # fmt: skip
-        origin = origin_of(source, stream.table, stream.sql)
+        origin = origin_of(source.access, stream.table, stream.sql)
         self.flows = (Flow(origin=origin, state=state, extraction_id=extraction.extraction_id),)
         return replace(extraction, origin=origin)

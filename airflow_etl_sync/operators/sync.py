@@ -30,7 +30,8 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
     state. Returns a report with the window, the counts and the seconds. All arguments are templated.
 
     :param sync_key: the unique name of the sync
-    :param source_conn_id: connection of type ``postgres`` to read from
+    :param source_conn_id: connection to read from, of type ``postgres``, ``mysql`` or ``sqlite``, or of another
+        database whose hook speaks SQLAlchemy
     :param destination_conn_id: connection of type ``postgres`` to load into; its schema ``etl_sync``
         keeps the watermark
     :param cursor_field: the column that grows when a record changes
@@ -148,12 +149,10 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
 
     def _plan(self) -> dict[str, Any]:
         from airflow_etl_sync.journey.planning import plan
-        from airflow_etl_sync.operators._journey_terms import access_by, stream_of, window_rules_of
-        from airflow_etl_sync.systems.postgres.source import PostgresSource
+        from airflow_etl_sync.operators._journey_terms import access_by, source_by, stream_of, window_rules_of
 
         stream, state = stream_of(self), access_by(self, "destination_conn_id").engine()
-        source = PostgresSource(access_by(self, "source_conn_id"), stream)
-        return plan(source, state, stream=stream, rules=window_rules_of(self)).to_json()
+        return plan(source_by(self, stream), state, stream=stream, rules=window_rules_of(self)).to_json()
 
     def _sync(self, context: Context) -> SyncReport:
         from airflow_etl_sync.journey.sync import sync
@@ -161,24 +160,24 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
             access_by,
             identity_of,
             load_rules_of,
+            source_by,
             stream_of,
             table_of,
             window_rules_of,
         )
         from airflow_etl_sync.systems.postgres.destination import PostgresDestination
-        from airflow_etl_sync.systems.postgres.source import PostgresSource
 
         stream, window_rules, load_rules = stream_of(self), window_rules_of(self), load_rules_of(self)
         table, chunk_rows = table_of("destination_table", self.destination_table), self.chunk_rows
-        source, destination = access_by(self, "source_conn_id"), access_by(self, "destination_conn_id")
+        source, destination = source_by(self, stream), access_by(self, "destination_conn_id")
         report = sync(
-            PostgresSource(source, stream), PostgresDestination(destination, table),
+            source, PostgresDestination(destination, table),
             stream=stream, window_rules=window_rules, load_rules=load_rules, identity=identity_of(context),
             chunk_rows=arguments.as_count("chunk_rows", chunk_rows), try_number=context["ti"].try_number,
         )  # fmt: skip
         self.flows = (
             Flow(
-                origin=origin_of(source, stream.table, stream.sql), state=destination, target=table,
+                origin=origin_of(source.access, stream.table, stream.sql), state=destination, target=table,
                 extraction_id=report.extraction_id, counts=report.counts,
             ),
         )  # fmt: skip

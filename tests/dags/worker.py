@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from airflow_etl_sync.systems.database import access as database_access
 from airflow_etl_sync.systems.postgres import access
 
 
 def main() -> None:
     """Answer requests until the input ends."""
     access.CONNECT_SECONDS, access.FIRST_WAIT_SECONDS = 0.2, 0.05  # nobody waits for a server that never comes
+    database_access.CONNECT_SECONDS, database_access.FIRST_WAIT_SECONDS = 0.2, 0.05
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what Airflow prints is not an answer
     for line in sys.stdin:

@@ -200,7 +200,7 @@ class Changed(PostgresSource):
     """A source beside which somebody changes the watermark after the window has been chosen."""
 
     def __init__(self, world: World, act: Callable[[], object]) -> None:
-        super().__init__(world.reader._access, world.stream)
+        super().__init__(world.reader.access, world.stream)
         self._act = act
 
     def read(self, window: Any, after: Any) -> Generator[Any]:

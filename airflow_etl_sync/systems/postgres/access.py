@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_etl_sync.faults import not_ready
+from airflow_etl_sync.systems.patience import Patience
 
 if TYPE_CHECKING:
     import psycopg
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from psycopg.rows import TupleRow
     from sqlalchemy import Connection as SqlAlchemyConnection
     from sqlalchemy import Engine
-    from tenacity import RetryCallState
 
 APPLICATION_NAME = "airflow-etl-sync"
 CONNECT_SECONDS = 30.0
@@ -37,7 +36,6 @@ _ENCODING = {"client_encoding": "UTF8"}
 """A session speaks its database's encoding unless it is told, and Arrow and pgoutput are read as UTF-8."""
 
 _Connection = TypeVar("_Connection")
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,8 @@ class PostgresAccess:
         return self._patiently(connect)
 
     def _patiently(self, connect: Callable[[], _Connection]) -> _Connection:
-        return _patiently(connect, CONNECT_SECONDS if self.patience_seconds is None else self.patience_seconds)
+        seconds = CONNECT_SECONDS if self.patience_seconds is None else self.patience_seconds
+        return Patience("PostgreSQL", not_ready, seconds, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS).connect(connect)
 
     def _named(self, **more: str) -> str:
         from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -113,27 +112,3 @@ class PostgresAccess:
 def driver_of(connection: SqlAlchemyConnection) -> psycopg.Connection[Any]:
     """The psycopg connection beneath one of :meth:`PostgresAccess.engine`, in the same transaction."""
     return connection.connection.driver_connection  # type: ignore[return-value]
-
-
-def _patiently(connect: Callable[[], _Connection], seconds: float) -> _Connection:
-    """Try to connect until it succeeds, another attempt cannot help, or the time is over."""
-    from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_exponential, wait_random
-
-    attempts = Retrying(
-        retry=retry_if_exception(lambda error: not_ready(error) is not None),
-        stop=stop_before_delay(seconds),
-        wait=wait_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS) + wait_random(0, FIRST_WAIT_SECONDS),
-        before_sleep=_tell,
-        reraise=True,
-    )
-    return attempts(connect)
-
-
-def _tell(attempt: RetryCallState) -> None:
-    error = attempt.outcome.exception() if attempt.outcome else None
-    log.info(
-        "PostgreSQL is not ready (%s), attempt %d: trying again in %.1f s",
-        not_ready(error) if error else "",
-        attempt.attempt_number,
-        attempt.upcoming_sleep,
-    )

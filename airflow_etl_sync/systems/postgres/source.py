@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.core.model import CursorType, Stream, Window, WindowRules
-from airflow_etl_sync.errors import ConfigurationError, DataError, SchemaError, SourceError, explaining
+from airflow_etl_sync.errors import ConfigurationError, DataError, SourceError, explaining
 from airflow_etl_sync.faults import fault_of
 from airflow_etl_sync.state.watermarks import Watermark
 from airflow_etl_sync.systems.base import OpenedWindow, PlannedRead, Position, Shape
@@ -22,6 +22,21 @@ from airflow_etl_sync.systems.postgres.snapshots import open_snapshot
 from airflow_etl_sync.systems.postgres.transactions import open_xid_window, refuse_older_state, refuse_without_xmin
 from airflow_etl_sync.systems.postgres.types import CURSOR_TYPES, ENCODING, StreamColumn, normalised, position_text
 from airflow_etl_sync.systems.postgres.windows import open_window
+from airflow_etl_sync.systems.reading import (
+    NULL_CURSORS,
+    Part,
+    empty,
+    marked,
+    order_of,
+    part_of,
+    parts_left,
+    parts_of,
+    refuse_missing_columns,
+    refuse_missing_key,
+    refuse_missing_table,
+    unfit_cursor,
+    values_behind,
+)
 
 if TYPE_CHECKING:
     import psycopg
@@ -29,7 +44,6 @@ if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Cursor
 
 _BATCH_BYTES = 4 * 1024 * 1024
-_PART = b"etl_sync.part"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +73,7 @@ class PostgresSource:
     """
 
     def __init__(self, access: PostgresAccess, stream: Stream) -> None:
-        self._access = access
+        self.access = access
         self._stream = stream
 
     def describe(self) -> Shape:
@@ -74,7 +88,7 @@ class PostgresSource:
         cursor_type = self._cursor_type
         with (
             explaining(SourceError, f"open the window of {self._stream.sync_key!r}"),
-            closing(self._access.connect()) as connection,
+            closing(self.access.connect()) as connection,
         ):
             if self._is_by_xmin:
                 return open_xid_window(connection, self._stream, watermark, rules)
@@ -88,11 +102,11 @@ class PostgresSource:
     def read(self, window: Window, after: Position | None) -> Generator[pa.RecordBatch]:
         with (
             explaining(SourceError, f"read the stream {self._stream.sync_key!r}"),
-            closing(self._access.adbc()) as connection,
+            closing(self.access.adbc()) as connection,
             connection.cursor() as cursor,
         ):
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
-            parts = {part: self._statement(part, window, after) for part in _parts_left(self._parts(window), after)}
+            parts = {part: self._statement(part, window, after) for part in parts_left(self._parts(window), after)}
             settings, described = _settings(window, after), self._described
             asked = (described.asked, described.oids)
             open_snapshot(connection, cursor, settings, list(parts.values()), asked, self._is_as_described)
@@ -102,23 +116,23 @@ class PostgresSource:
                 cursor.execute(statement)
                 with closing(_record_batches(cursor)) as reader:
                     if part == "all" and after is None:
-                        yield self._marked(_empty(reader.schema), part)
+                        yield self._marked(empty(reader.schema), part)
                     for batch in reader:
-                        marked = self._marked(batch, part)
+                        read = self._marked(batch, part)
                         if part == "window" and self._is_placed:
-                            _refuse_below(window, self._stream, marked)
-                        yield marked
+                            _refuse_below(window, self._stream, read)
+                        yield read
 
     def plan(self, window: Window) -> list[PlannedRead]:
         statements = [self._statement(part, window, None) for part in self._parts(window)]
         with (
             explaining(SourceError, f"plan the reading of {self._stream.sync_key!r}"),
-            closing(self._access.connect()) as connection,
+            closing(self.access.connect()) as connection,
         ):
             return planned(connection, _settings(window, None), statements)
 
     def position(self, batch: pa.RecordBatch) -> Position:
-        part = (batch.schema.metadata or {})[_PART].decode()
+        part = part_of(batch)
         if not batch.num_rows:
             return {"part": part, "values": [None]}
         names = [column.name for column in self._order(part)]
@@ -140,7 +154,7 @@ class PostgresSource:
     def _look_at(self, stream: Stream) -> _Described:
         with (
             explaining(SourceError, f"describe the stream {stream.sync_key!r}"),
-            closing(self._access.connect()) as connection,
+            closing(self.access.connect()) as connection,
         ):
             return _describe(connection, stream)
 
@@ -158,41 +172,30 @@ class PostgresSource:
             return "xid"
         cursor = self._described.column(self._stream.cursor_field)
         if cursor.base_type not in CURSOR_TYPES:
-            raise ConfigurationError(
-                f"The cursor {cursor.name!r} has type {cursor.type}, which cannot be a cursor: use a column of a "
-                "date, timestamp, integer, numeric or text type that grows when a record changes."
-            )
+            raise unfit_cursor(cursor.name, cursor.type)
         return CURSOR_TYPES[cursor.base_type]
 
     def _refuse_null_cursors(self, connection: psycopg.Connection[Any]) -> None:
         if _scalar(connection, sql.streams.find_null_cursor(self._stream)):
-            raise DataError(
-                f"Rows of {self._stream.sync_key!r} have no value in {self._stream.cursor_field!r} and "
-                "on_cursor_null is 'raise': mend them, or choose 'include' or 'exclude'."
-            )
+            names = {"sync_key": self._stream.sync_key, "cursor_field": self._stream.cursor_field}
+            raise DataError(NULL_CURSORS.format(**names))
 
-    def _parts(self, window: Window) -> list[str]:
+    def _parts(self, window: Window) -> list[Part]:
         """The statements that a window is read by, in order, all in one snapshot."""
-        if window.is_unbounded:
-            return ["all"]
-        if self._is_by_xmin:
+        if self._is_by_xmin and not window.is_unbounded:
             return ["transactions"]
-        is_complete = window.below is not None or self._described.is_cursor_never_null
-        return ["window"] if is_complete or self._stream.on_cursor_null != "include" else ["nulls", "window"]
+        is_never_null = self._is_by_xmin or self._described.is_cursor_never_null
+        return parts_of(window, self._stream, is_cursor_never_null=is_never_null)
 
-    def _order(self, part: str) -> list[StreamColumn]:
-        described = self._described
-        names = list(described.primary_key)
-        if part == "window":
-            names.insert(0, self._stream.cursor_field)
-        elif not described.is_key_unique:
-            names.append(self._stream.cursor_field)  # the latest of a key comes last, in whichever chunk
-        return [described.column(name) for name in dict.fromkeys(names)]
+    def _order(self, part: Part) -> list[StreamColumn]:
+        described, cursor = self._described, self._stream.cursor_field
+        names = order_of(part, described.primary_key, cursor, is_key_unique=described.is_key_unique)
+        return [described.column(name) for name in names]
 
-    def _statement(self, part: str, window: Window, after: Position | None) -> str:
+    def _statement(self, part: Part, window: Window, after: Position | None) -> str:
         described, key = self._described, self._described.primary_key
         behind = None
-        if after is not None and after["part"] == part and None not in after["values"]:
+        if values_behind(part, after) is not None:
             behind = sql.reading.rows_after(self._order(part), is_key_unique=described.is_key_unique)
         if part == "all":
             order = [column.name for column in self._order(part)]
@@ -205,8 +208,8 @@ class PostgresSource:
         cursor_type = described.column(self._stream.cursor_field).plain_type
         return sql.reading.read_window(self._stream, described.columns, key, cursor_type, bounds, behind)
 
-    def _marked(self, batch: pa.RecordBatch, part: str) -> pa.RecordBatch:
-        return normalised(batch, self._described.columns).replace_schema_metadata({_PART: part.encode()})
+    def _marked(self, batch: pa.RecordBatch, part: Part) -> pa.RecordBatch:
+        return marked(normalised(batch, self._described.columns), part)
 
 
 def _settings(window: Window, after: Position | None) -> dict[str, str]:
@@ -215,10 +218,6 @@ def _settings(window: Window, after: Position | None) -> dict[str, str]:
     for place, value in enumerate(after["values"] if after else []):
         values[sql.sessions.setting(f"after_{place}")] = value or ""
     return {**sql.sessions.PINNED_SETTINGS, **values}
-
-
-def _parts_left(parts: list[str], after: Position | None) -> list[str]:
-    return parts[parts.index(after["part"]) :] if after and after["part"] in parts else parts
 
 
 def _record_batches(cursor: Cursor) -> pa.RecordBatchReader:
@@ -232,16 +231,9 @@ def _record_batches(cursor: Cursor) -> pa.RecordBatchReader:
     return AdbcRecordBatchReader._import_from_c(stream.address)  # noqa: SLF001 - what the cursor itself calls
 
 
-def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    import pyarrow as pa
-
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
-
-
 def _describe(connection: psycopg.Connection[Any], stream: Stream) -> _Described:
     relation = {"relation": sql.names.relation_name(stream.table)} if stream.table else None
-    if relation and not _scalar(connection, sql.streams.TABLE_EXISTS, relation):
-        raise SchemaError(f"The source has no table {str(stream.table)!r}, or this login may not see its schema.")
+    refuse_missing_table(stream, is_there=bool(relation and _scalar(connection, sql.streams.TABLE_EXISTS, relation)))
     refuse_without_xmin(connection, stream)
     own_key = tuple(row[0] for row in connection.execute(sql.streams.KEY_COLUMNS, relation)) if relation else ()
     key = stream.primary_key or own_key
@@ -249,10 +241,7 @@ def _describe(connection: psycopg.Connection[Any], stream: Stream) -> _Described
     asked = sql.streams.types_of_stream(stream, names)
     oids = _scalar(connection, asked)
     types = connection.execute(sql.streams.TYPES_OF_COLUMNS, {"oids": oids, "modifiers": modifiers}).fetchall()
-    if not key:
-        raise ConfigurationError(
-            f"{stream.sync_key!r} has no primary key to tell its records apart: set primary_key to columns that do."
-        )
+    refuse_missing_key(stream, key)
     is_key_unique = bool(own_key) and set(key) == set(own_key)
     if stream.cursor_field == sql.names.XMIN and not is_key_unique:
         raise ConfigurationError(
@@ -302,20 +291,9 @@ def _names(connection: psycopg.Connection[Any], stream: Stream) -> tuple[list[st
     native = result.pgresult
     modifiers = [native.fmod(place) for place in range(len(described))] if native else []
     names = [column.name for column in described]
-    _refuse_unknown_columns(stream, names)
-    return names, modifiers
-
-
-def _refuse_unknown_columns(stream: Stream, known: list[str]) -> None:
     cursor = () if stream.cursor_field == sql.names.XMIN else (stream.cursor_field,)
-    missing = [name for name in dict.fromkeys((*cursor, *stream.primary_key)) if name not in known]
-    if missing:
-        raise SchemaError(
-            f"{stream.sync_key!r} has no column {missing[0]!r} to use as cursor or key; it has {', '.join(known)}."
-        )
-    twice = next((name for name in known if known.count(name) > 1), None)
-    if twice is not None:
-        raise SchemaError(f"The query of {stream.sync_key!r} gives the column {twice!r} twice: rename one with AS.")
+    refuse_missing_columns(stream, (*cursor, *stream.primary_key), names)
+    return names, modifiers
 
 
 def _scalar(connection: psycopg.Connection[Any], query: Any, values: dict[str, Any] | None = None) -> Any:

@@ -15,8 +15,8 @@ from airflow_etl_sync.core.model import CursorValue, Stream, Window, WindowRules
 from airflow_etl_sync.errors import ConfigurationError, SourceError
 from airflow_etl_sync.state.watermarks import Watermark
 from airflow_etl_sync.systems.base import OpenedWindow
+from airflow_etl_sync.systems.bounds import refuse_other_type
 from airflow_etl_sync.systems.postgres import sql
-from airflow_etl_sync.systems.postgres.windows import refuse_other_type
 
 if TYPE_CHECKING:
     import psycopg

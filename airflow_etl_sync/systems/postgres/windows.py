@@ -17,6 +17,7 @@ from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.faults import sqlstate_of
 from airflow_etl_sync.state.watermarks import Watermark
 from airflow_etl_sync.systems.base import OpenedWindow
+from airflow_etl_sync.systems.bounds import start_of
 from airflow_etl_sync.systems.postgres import sql
 from airflow_etl_sync.systems.postgres.types import StreamColumn
 
@@ -45,17 +46,12 @@ def open_window(
     :param connection: one in autocommit mode, so that each statement sees the newest state
     :raises ConfigurationError: where a bound, the lag or the stored watermark does not fit the cursor
     """
-
-    def bound(name: str, text: str | None) -> CursorValue | None:
-        return None if text is None else CursorValue(cursor_type, _canonical(connection, cursor, name, text))
-
-    if rules.kind == "backfill":
-        low, below = bound("range_start", rules.range_start), bound("range_end", rules.range_end)
-        return OpenedWindow(Window(low=low, below=below, protection="backfill"), watermark.fences)
-    refuse_other_type(stream, cursor_type, watermark)
-    _refuse_other_lag(cursor_type, rules)
-    stored = watermark.cursor or bound("initial_value", rules.initial_value)
-    low = None if rules.full_refresh else stored
+    start = start_of(
+        stream, cursor_type, watermark, rules, lambda name, text: _canonical(connection, cursor, name, text)
+    )
+    if isinstance(start, OpenedWindow):
+        return start
+    low, stored = start.low, start.stored
     if cursor_type in TIME_CURSORS:
         return _time_window(connection, cursor_type, low, stored, watermark, rules.lag)
     return _value_window(connection, stream, cursor, cursor_type, low, stored, watermark, rules.lag)
@@ -71,23 +67,6 @@ def _canonical(connection: psycopg.Connection[Any], cursor: StreamColumn, name: 
             raise
         raise ConfigurationError(f"{name} is not a value of the cursor's type, {cursor.type}.") from None
     return str(row[0]) if row else text
-
-
-def refuse_other_type(stream: Stream, cursor_type: CursorType, watermark: Watermark) -> None:
-    """:raises ConfigurationError: where the watermark is of another cursor than the stream's"""
-    if watermark.cursor and watermark.cursor.type != cursor_type:
-        raise ConfigurationError(
-            f"The stored watermark of {stream.sync_key!r} is of type {watermark.cursor.type}, its cursor "
-            f"{stream.cursor_field!r} of type {cursor_type}: use another sync_key, or reset the watermark."
-        )
-
-
-def _refuse_other_lag(cursor_type: CursorType, rules: WindowRules) -> None:
-    if not rules.lag:
-        return
-    if cursor_type == "text" or (cursor_type in TIME_CURSORS) != isinstance(rules.lag, timedelta):
-        needed = {"text": "no lag", "integer": "a number", "numeric": "a number"}.get(cursor_type, "a duration")
-        raise ConfigurationError(f"A cursor of type {cursor_type} takes {needed} as lag.")
 
 
 # -- who is in flight -------------------------------------------------------------------------------------

@@ -1,0 +1,32 @@
+"""The promises, and where a system keeps one otherwise than the rest: the one table of it, which README shows too."""
+
+from __future__ import annotations
+
+SOURCE_PROMISES: dict[str, str] = {
+    "windows tile": "no row falls between two windows, and no watermark moves backwards",
+    "late commits": "a row that is committed late is not passed over",
+    "ties at the boundary": "rows of one cursor value are not parted",
+    "NULL cursors": "rows without a cursor are included, excluded or refused, as asked",
+    "resume": "a retry goes on after the last complete chunk",
+    "types exact": "every value arrives as it is",
+    "queries": "a query is read like a table, with the types of its columns",
+    "schema contracts": "new columns are added, refused or left out, as asked",
+    "wrong names": "a wrong table, column or bound is refused in one sentence",
+    "dry run": "a plan tells statements and rows",
+}
+DESTINATION_PROMISES: dict[str, str] = {
+    "idempotent replay": "loading again changes nothing, nor does a load that is cut off",
+    "conflict strategies": "`source_wins`, `dest_wins`, `latest_wins`, `merge_non_null`",
+    "schema contracts": "new columns are added, refused or left out, as asked",
+    "failed records": "rows that cannot be loaded are set aside within the limit",
+    "counts": "every row is counted once",
+}
+
+EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("mariadb", "late commits"): "within `lag`; without one, 5 minutes or 1,000 numbers",
+    ("sqlite", "late commits"): "within `lag`; without one, 5 minutes; numbers need none",
+    ("sqlalchemy", "late commits"): "within `lag`; without one, 5 minutes or 1,000 numbers",
+    ("sqlite", "queries"): "types told from its first 1,000 rows",
+    ("sqlalchemy", "queries"): "types told from its first 1,000 rows",
+}
+"""By system and promise of a source, what holds instead. All that is not named here holds everywhere."""

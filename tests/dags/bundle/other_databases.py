@@ -1,0 +1,20 @@
+"""Other databases as sources: in one task, from YAML, and through a hook that speaks SQLAlchemy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from airflow.sdk import DAG
+
+from airflow_etl_sync import IncrementalSyncOperator, dags_from_yaml
+
+dags_from_yaml(Path(__file__).with_name("other_databases.yaml"))
+
+for system in ("mysql", "sqlite", "hook"):
+    with DAG(f"one_task_from_{system}", schedule=None):
+        IncrementalSyncOperator(
+            task_id="sync", sync_key=f"one_task_{system}", source_conn_id=f"shop_{system}", table="orders",
+            cursor_field="updated_at", lag="PT1M", destination_conn_id="warehouse",
+            destination_table=f"public.from_{system}", dry_run="{{ params.get('dry_run', False) }}",
+            params={"dry_run": False},
+        )  # fmt: skip

@@ -1,0 +1,35 @@
+"""What OpenLineage calls the tables of each system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from airflow_etl_sync.core.model import Dataset, Origin, TableName
+from airflow_etl_sync.observability.lineage import origin_of
+from airflow_etl_sync.systems.database.access import mysql_access, sqlite_access
+from airflow_etl_sync.systems.postgres.access import PostgresAccess
+
+POSTGRES = PostgresAccess("host=Shop.example dbname=shop user=u password=hidden")
+MYSQL = mysql_access(host="Shop.example", port=3307, login="u", password="hidden", database="shop")
+
+
+def test_a_table_of_postgresql() -> None:
+    named = Dataset("postgres://shop.example:5432", "shop.public.orders")
+    assert origin_of(POSTGRES, TableName("orders"), None) == Origin((named,), is_table=True)
+
+
+def test_a_table_of_mysql() -> None:
+    named = Dataset("mysql://shop.example:3307", "shop.orders")
+    assert origin_of(MYSQL, TableName("orders"), None) == Origin((named,), is_table=True)
+    elsewhere = Dataset("mysql://shop.example:3307", "archive.orders")
+    assert origin_of(MYSQL, TableName("orders", "archive"), None) == Origin((elsewhere,), is_table=True)
+
+
+def test_the_tables_of_a_query() -> None:
+    found = origin_of(MYSQL, None, "SELECT o.id FROM orders AS o JOIN `order lines` AS l ON l.order_id = o.id")
+    assert {each.name for each in found.datasets} == {"shop.orders", "shop.order lines"}
+    assert not found.is_table
+
+
+def test_openlineage_has_no_name_for_tables_of_sqlite(tmp_path: Path) -> None:
+    assert origin_of(sqlite_access(tmp_path / "f"), TableName("orders"), None) == Origin()
