@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import DecoratedOperator, task_decorator_factory
+from airflow.providers.common.compat.sdk import DecoratedOperator, determine_kwargs, task_decorator_factory
 
 from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.operators import _arguments as arguments
@@ -113,7 +113,8 @@ class EtlSyncDecoratedOperator(DecoratedOperator):
 
         def give(watermark: Any) -> object:
             known = {**context, **self.op_kwargs, _WATERMARK: watermark}
-            return self.python_callable(*self.op_args, **self.determine_kwargs(known))
+            wanted = determine_kwargs(self.python_callable, self.op_args, known)
+            return self.python_callable(*self.op_args, **wanted)
 
         return load_records(
             give, PostgresDestination(access, table),
