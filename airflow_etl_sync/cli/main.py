@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
-from airflow_etl_sync.cli import failed, preflight, status, watermark
+from airflow_etl_sync.cli import failed, init, preflight, status, watermark
 from airflow_etl_sync.errors import EtlSyncError
 
-GROUPS: tuple[Callable[[Any], None], ...] = (status.add_to, preflight.add_to, watermark.add_to, failed.add_to)
+GROUPS: tuple[Callable[[Any], None], ...] = tuple(
+    module.add_to for module in (status, preflight, init, watermark, failed)
+)
 """Each adds a command, or a group of them, to the parsers it is given.
 
 A command is a function of its arguments; it may give the exit code."""

@@ -89,7 +89,8 @@ class Airflow:
 def airflow_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of an Airflow of the tests' own, its database migrated."""
     home = tmp_path_factory.mktemp("airflow")
-    folders = [str(TEMPLATES), str(TEST_DAGS)]
+    (home / "made").mkdir()
+    folders = [str(TEMPLATES), str(TEST_DAGS), str(home / "made")]
     bundle = "airflow.dag_processing.bundles.local.LocalDagBundle"
     bundles = [
         {"name": Path(path).name, "classpath": bundle, "kwargs": {"path": path, "refresh_interval": 0}}

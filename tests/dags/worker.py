@@ -29,7 +29,7 @@ def _load_dags() -> dict[str, Any]:
     try:
         from airflow.dag_processing.dagbag import DagBag
     except ImportError:  # before Airflow 3.2
-        from airflow.models.dagbag import DagBag  # type: ignore[attr-defined,no-redef]
+        from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
 
     os.environ.pop("_AIRFLOW_PARSING_CONTEXT_DAG_ID", None)  # which a run may leave behind
     dags: dict[str, Any] = {}

@@ -23,7 +23,7 @@ PLACES: dict[str, Any] = {"source_conn_id": "shop", "destination_conn_id": "ware
 try:
     from airflow.serialization.serialized_objects import DagSerialization
 except ImportError:  # before Airflow 3.2
-    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization  # type: ignore[assignment]
+    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization  # type: ignore[attr-defined,assignment]
 
 
 def found_in(dag: DAG) -> list[DeclaredTask]:
