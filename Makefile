@@ -3,6 +3,7 @@ PYTHON ?= python3
 ROWS ?=
 PYTEST_ARGS ?=
 WHAT ?= sync
+VERSION ?= 3.1 3.2
 MINUTES ?= 30
 SEED ?=
 ROUNDS ?= 3
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-system soak bench bench-growth lint format types wheel demo ui pictures clean
+.PHONY: help test test-system test-compat soak bench bench-growth lint format types wheel demo ui pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,9 @@ test: $(STAMP) ## run every test; PYTEST_ARGS="-k name" chooses
 
 test-system: $(STAMP) ## run the integration tests on the system's PostgreSQL 15, where it is installed
 	tests/system_postgres.sh $(BIN)/python -m pytest tests/integration --durations=5 $(PYTEST_ARGS)
+
+test-compat: $(STAMP) ## run a part of the tests on the Airflows VERSION="3.1 3.2", by PYTHON=, with our oldest dependencies
+	$(BIN)/python -m tests.compatibility --airflow $(VERSION) --python $(PYTHON)
 
 soak: $(STAMP) ## for MINUTES, kill syncs (or WHAT=cdc: captures) beside busy writers, compare every row; SEED= repeats
 	$(BIN)/python -m tests.scenarios.soak --what "$(WHAT)" --minutes "$(MINUTES)" --seed "$(SEED)"
@@ -66,5 +70,5 @@ pictures: $(STAMP) ## take the pictures in docs/images anew; needs Chromium and 
 	$(BIN)/python -m tests.page.pictures docs/images
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .bench dist build .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench .compat dist build .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,6 +19,7 @@ from airflow_etl_sync.cdc.source_state import (
     read_slot,
     read_tables,
 )
+from airflow_etl_sync.core import finding as core_finding
 from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.errors import ConfigurationError, EtlSyncError, SchemaError, StateError
 from airflow_etl_sync.systems.postgres.sql.names import relation_name
@@ -65,19 +66,10 @@ _RESYNC = (
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was found amiss.
-
-    :param code: what it is, for programs
-    :param sentence: what it is, for people
-    :param mending: what to do, to follow the sentence
-    :param is_error: whether no changes can be captured so; else it is worth knowing only
-    """
+class Finding(core_finding.Finding):
+    """One thing that keeps changes from being captured, or is worth knowing."""
 
     code: Code
-    sentence: str
-    mending: str
-    is_error: bool = True
 
     @property
     def is_mended_by_setting_up(self) -> bool:
@@ -89,9 +81,6 @@ class Finding:
         if self.code in ("slot_missing", "slot_lost", "publication_gone", "publication_after_slot"):
             return StateError(str(self))
         return (SchemaError if self.code.startswith(("table_", "replica_")) else ConfigurationError)(str(self))
-
-    def __str__(self) -> str:
-        return f"{self.sentence}: {self.mending}."
 
 
 @dataclass(frozen=True, slots=True)

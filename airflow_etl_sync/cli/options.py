@@ -13,13 +13,19 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 
-def place_and_form() -> argparse.ArgumentParser:
-    """The options of every command: which database, and in which form the answer is written."""
+def form() -> argparse.ArgumentParser:
+    """The option of every command: in which form the answer is written."""
     options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("--json", action="store_true", help="answer in JSON")
+    return options
+
+
+def place_and_form() -> argparse.ArgumentParser:
+    """The options of the commands on one database: which one, and in which form the answer is written."""
+    options = argparse.ArgumentParser(add_help=False, parents=[form()])
     options.add_argument(
         "--conn-id", required=True, metavar="ID", help="Airflow connection of the database with the schema etl_sync"
     )
-    options.add_argument("--json", action="store_true", help="answer in JSON")
     return options
 
 

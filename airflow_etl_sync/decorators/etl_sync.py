@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import DecoratedOperator, task_decorator_factory
+from airflow.providers.common.compat.sdk import DecoratedOperator, determine_kwargs, task_decorator_factory
 
 from airflow_etl_sync.core.model import Origin
 from airflow_etl_sync.errors import ConfigurationError
@@ -122,7 +122,8 @@ class EtlSyncDecoratedOperator(LineageTeller, LoadsTables, DecoratedOperator):
 
         def give(watermark: Any) -> object:
             known = {**context, **self.op_kwargs, _WATERMARK: watermark}
-            return self.python_callable(*self.op_args, **self.determine_kwargs(known))
+            wanted = determine_kwargs(self.python_callable, self.op_args, known)
+            return self.python_callable(*self.op_args, **wanted)
 
         report = load_records(
             give, PostgresDestination(access, table),

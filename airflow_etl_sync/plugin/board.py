@@ -6,15 +6,35 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from typing import Protocol
 
 from airflow_etl_sync.plugin.declared import DeclaredTask, conn_ids_of, declared_tasks
 from airflow_etl_sync.plugin.freshness import Verdict, judge
 from airflow_etl_sync.plugin.places import Capture, Place, read_captures, read_places
 from airflow_etl_sync.plugin.schedules import DagSchedule, read_schedules
-from airflow_etl_sync.plugin.visitor import Visitor
 from airflow_etl_sync.state.overview import RunRecord, SyncState
 
 RUNS_IN_LIST = 20
+
+
+class Onlooker(Protocol):
+    """Whoever looks at the syncs."""
+
+    def may_see(self, dag_ids: Collection[str], conn_id: str) -> bool:
+        """Whether a sync of these DAGs is shown."""
+
+    def told(self, conn_id: str, trouble: str) -> str:
+        """What is said of a database that cannot be read."""
+
+
+class Everybody:
+    """Who sees all, such as somebody at a shell where Airflow runs: they can read its connections anyhow."""
+
+    def may_see(self, dag_ids: Collection[str], conn_id: str) -> bool:  # noqa: ARG002
+        return True
+
+    def told(self, conn_id: str, trouble: str) -> str:  # noqa: ARG002
+        return trouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +78,7 @@ class UnreadPlace:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """All that a visitor may see, what needs a person first."""
+    """All that an onlooker may see, what needs a person first."""
 
     entries: Sequence[Entry]
     unread: Sequence[UnreadPlace]
@@ -69,22 +89,25 @@ class Board:
         return dict(Counter(entry.verdict.state for entry in self.entries))
 
 
-def read_board(visitor: Visitor) -> Board:
-    """All syncs that the visitor may see."""
+def read_board(onlooker: Onlooker, conn_ids: Sequence[str] = ()) -> Board:
+    """All syncs that the onlooker may see.
+
+    :param conn_ids: the databases that are read; by default those that DAGs name
+    """
     tasks = _declared()
-    places = read_places(conn_ids_of(tasks), RUNS_IN_LIST)
+    places = read_places(conn_ids or conn_ids_of(tasks), RUNS_IN_LIST)
     entries = _entries(places, tasks)
-    seen = [entry for entry in entries if visitor.may_see(entry.dag_ids, entry.conn_id)]
+    seen = [entry for entry in entries if onlooker.may_see(entry.dag_ids, entry.conn_id)]
     captures = read_captures({entry.slot for entry in seen if entry.slot})
     told = [_with_capture(entry, captures[entry.slot]) if entry.slot else entry for entry in seen]
     return Board(
         sorted(told, key=lambda entry: (entry.verdict.rank, entry.state.sync_key, entry.conn_id)),
-        [_unread(place, tasks, visitor) for place in places if place.trouble and _may_see(place, tasks, visitor)],
+        [_unread(place, tasks, onlooker) for place in places if place.trouble and _may_see(place, tasks, onlooker)],
     )
 
 
-def find_entry(visitor: Visitor, conn_id: str, sync_key: str) -> Entry | None:
-    """One sync; None where there is none of that name, or the visitor may not see it.
+def find_entry(onlooker: Onlooker, conn_id: str, sync_key: str) -> Entry | None:
+    """One sync; None where there is none of that name, or the onlooker may not see it.
 
     Only databases that the page knows anyhow are asked: the names come from an address that anybody can write.
     """
@@ -95,7 +118,7 @@ def find_entry(visitor: Visitor, conn_id: str, sync_key: str) -> Entry | None:
     found = [entry for entry in _entries(places, tasks) if entry.state.sync_key == sync_key]
     if places[0].trouble:
         found = _entries([Place(conn_id, conn_id)], [task for task in tasks if task.sync_key == sync_key])
-    if not found or not visitor.may_see(found[0].dag_ids, conn_id):
+    if not found or not onlooker.may_see(found[0].dag_ids, conn_id):
         return None
     entry = found[0]
     return _with_capture(entry, read_captures([entry.slot])[entry.slot]) if entry.slot else entry
@@ -171,14 +194,16 @@ def _with_capture(entry: Entry, capture: Capture) -> Entry:
     return entry
 
 
-def _may_see(place: Place, tasks: Sequence[DeclaredTask], visitor: Visitor) -> bool:
-    return visitor.may_see({task.dag_id for task in tasks if task.conn_id == place.conn_id}, place.conn_id)
+def _may_see(place: Place, tasks: Sequence[DeclaredTask], onlooker: Onlooker) -> bool:
+    return onlooker.may_see({task.dag_id for task in tasks if task.conn_id == place.conn_id}, place.conn_id)
 
 
-def _unread(place: Place, tasks: Sequence[DeclaredTask], visitor: Visitor) -> UnreadPlace:
+def _unread(place: Place, tasks: Sequence[DeclaredTask], onlooker: Onlooker) -> UnreadPlace:
     keys = {
         task.sync_key
         for task in tasks
-        if task.conn_id == place.conn_id and task.is_moving and task.sync_key and task.dag_id in visitor.readable
+        if (task.conn_id, task.is_moving) == (place.conn_id, True)
+        and task.sync_key
+        and onlooker.may_see({task.dag_id}, place.conn_id)
     }
-    return UnreadPlace(place.conn_id, visitor.told(place.conn_id, place.trouble or ""), tuple(sorted(keys)))
+    return UnreadPlace(place.conn_id, onlooker.told(place.conn_id, place.trouble or ""), tuple(sorted(keys)))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ROOT / "dags"
 TEST_DAGS = Path(__file__).with_name("bundle")
+PLUGINS = Path(__file__).with_name("plugins")
 ORDERS = 300
 
 
@@ -89,7 +90,8 @@ class Airflow:
 def airflow_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of an Airflow of the tests' own, its database migrated."""
     home = tmp_path_factory.mktemp("airflow")
-    folders = [str(TEMPLATES), str(TEST_DAGS)]
+    (home / "made").mkdir()
+    folders = [str(TEMPLATES), str(TEST_DAGS), str(home / "made")]
     bundle = "airflow.dag_processing.bundles.local.LocalDagBundle"
     bundles = [
         {"name": Path(path).name, "classpath": bundle, "kwargs": {"path": path, "refresh_interval": 0}}
@@ -99,6 +101,7 @@ def airflow_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     environment = inherited | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "ETL_SYNC_TEST_FOLDERS": json.dumps(folders),

@@ -36,7 +36,10 @@ DECLARED = {name for name in EXPECTED if name.startswith("shop_")}
 
 DESCRIBE = """
 import json, sys
-from airflow.dag_processing.dagbag import DagBag
+try:
+    from airflow.dag_processing.dagbag import DagBag
+except ImportError:  # before Airflow 3.2
+    from airflow.models.dagbag import DagBag
 before = set(sys.modules)
 bag = DagBag(dag_folder=sys.argv[1])
 describe = lambda dag: {

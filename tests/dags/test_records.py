@@ -67,7 +67,8 @@ def test_a_function_that_breaks_off_is_called_again_and_nothing_is_lost_or_doubl
 ) -> None:
     run = airflow.run("breaking_records")
     assert (run.state, run.tries) == ("success", 2)
-    assert run.errors == ("break_off: ConnectionResetError('the API broke off')",), "the function's own error"
+    assert run.errors == ("break_off: the API broke off",)
+    assert "ConnectionResetError" in run.log, "the function's own error"
     assert run.counts("break_off") == {"inserted": 10, "updated": 0, "skipped": 6, "errors": 0}
     assert loaded(warehouse) == 10
     assert "breaking_records.break_off" in watermarks(warehouse)[0]

@@ -28,8 +28,12 @@ def main() -> None:
 
 def _load_dags() -> dict[str, Any]:
     """Read all DAGs afresh: a run in this process leaves its rendered values in them."""
-    from airflow.dag_processing.dagbag import DagBag
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # before Airflow 3.2
+        from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
 
+    os.environ.pop("_AIRFLOW_PARSING_CONTEXT_DAG_ID", None)  # which a run may leave behind
     dags: dict[str, Any] = {}
     for folder in json.loads(os.environ["ETL_SYNC_TEST_FOLDERS"]):
         bag = DagBag(dag_folder=folder, bundle_path=Path(folder))

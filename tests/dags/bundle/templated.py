@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG
@@ -90,18 +88,10 @@ def as_templates(arguments: dict[str, Any]) -> dict[str, Any]:
 TEMPLATES = as_templates(ARGUMENTS)
 
 
-def note_error(context: Any) -> None:
-    """Write down what a task failed with, where the test looks for it."""
-    with Path(os.environ["ETL_SYNC_TEST_ERRORS"]).open("a", encoding="utf-8") as notes:
-        notes.write(f"{context['ti'].task_id}: {context['exception']}\n")
-
-
 DEFAULTS: dict[str, Any] = {
     "retries": 1,
     "retry_delay": timedelta(0),
     "retry_exponential_backoff": False,
-    "on_failure_callback": note_error,
-    "on_retry_callback": note_error,
 }
 
 with DAG("templated_chain", schedule=None, params=ARGUMENTS | {"staging_uri": ""}, default_args=DEFAULTS):

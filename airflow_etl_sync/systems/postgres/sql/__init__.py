@@ -8,6 +8,7 @@ What the author of a DAG writes as ``sql`` or ``where`` is taken as SQL, and not
 from __future__ import annotations
 
 from airflow_etl_sync.systems.postgres.sql import (
+    facts,
     merging,
     names,
     reading,
@@ -21,6 +22,7 @@ from airflow_etl_sync.systems.postgres.sql import (
 )
 
 __all__ = [
+    "facts",
     "merging",
     "names",
     "reading",

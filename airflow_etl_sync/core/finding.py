@@ -1,0 +1,24 @@
+"""What an examination before the first run comes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was found amiss.
+
+    :param code: what it is, for programs
+    :param sentence: what it is, for people
+    :param mending: what to do, to follow the sentence
+    :param is_error: whether it stands in the way; else it is worth knowing only
+    """
+
+    code: str
+    sentence: str
+    mending: str
+    is_error: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.sentence}: {self.mending}."
