@@ -17,7 +17,7 @@ HOST = "127.0.0.1"
 REGION = "us-east-1"
 
 
-# What the README asks for; these and no more are what the login of a deployment may do.
+# What docs/several-machines.md asks for; these and no more are what the login of a deployment may do.
 ALLOWED = ["s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
 
 
@@ -40,7 +40,7 @@ class Login:
 
 @dataclass(slots=True)
 class Bucket:
-    """A bucket of its own for one test, and a login that may do no more with it than the README asks for.
+    """A bucket of its own for one test, and a login that may do no more with it than docs/several-machines.md asks for.
 
     :param owner: who may do everything with it
     """

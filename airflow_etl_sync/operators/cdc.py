@@ -50,7 +50,7 @@ class CdcSyncOperator(LineageTeller, LoadsTables, BaseOperator):
     :param publication: the publication's name, by default the connection's, else the slot's name
     :param primary_key: the columns that name a row, by default each source table's own key
     :param apply: ``upsert`` keeps each target equal to its table, ``history`` appends every change to it as a row of
-        its own, see the README
+        its own, see docs/cdc.md
     :param delete: ``hard``, the default, deletes rows that are deleted at the source, ``soft`` sets their boolean
         ``_sync_deleted``; a history has no use for it, nor for ``conflict`` and ``conflict_field``
     :param conflict: who wins where a row is there already, see :class:`IncrementalSyncOperator`

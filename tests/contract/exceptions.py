@@ -1,4 +1,4 @@
-"""The promises, and where a system keeps one otherwise than the rest: the one table of it, which README shows too."""
+"""The promises, and where a system keeps one otherwise than the rest: the one table of it, shown in docs/sources.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which system keeps which promise, as the tests of a session have found it; README's table is the same."""
+"""Which system keeps which promise, as the tests of a session have found it; docs/sources.md shows the same."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Matrix:
 
 
 def as_markdown() -> str:
-    """Both tables as README shows them."""
+    """Both tables as docs/sources.md shows them."""
     return "\n".join(line for role, systems in _ROLES.values() for line in [*_table(role, systems), ""]).rstrip()
 
 

@@ -1,4 +1,4 @@
-"""README shows the contract's matrix as the code has it, and every exception is one of a promise."""
+"""docs/sources.md shows the contract's matrix as the code has it, and every exception is one of a promise."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tests.contract.exceptions import EXCEPTIONS, SOURCE_PROMISES
 from tests.contract.matrix import Matrix, as_markdown
 from tests.contract.systems import SOURCES
 
-README = Path(__file__).parents[2] / "README.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "sources.md"
 
 
-def test_readme_shows_the_matrix() -> None:
-    assert as_markdown() in README.read_text(), as_markdown()
+def test_the_document_shows_the_matrix() -> None:
+    assert as_markdown() in DOCUMENT.read_text(), as_markdown()
 
 
 def test_every_exception_is_one_of_a_system_and_a_promise() -> None:
