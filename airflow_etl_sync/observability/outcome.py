@@ -37,6 +37,21 @@ class Outcome:
     window: Window | None = None
     watermark: CursorValue | None = None
 
+    def __str__(self) -> str:
+        """One line for people: rows, window, how far the destination is behind, failed records, duration."""
+        told: list[str] = []
+        if self.counts is not None:
+            told.append(str(self.counts))
+        if self.deleted is not None:
+            told.append(f"deleted {self.deleted}")
+        if self.window is not None:
+            told.append(f"from {_text(self.window.low) or 'the beginning'} to {_text(self.watermark) or 'the end'}")
+        if self.lag_seconds is not None:
+            told.append(f"{self.lag_seconds:.0f} s behind")
+        if self.failed_records is not None:
+            told.append(f"failed records open: {self.failed_records}")
+        return f"{self.sync_key}: {'; '.join([*told, f'{self.seconds:.1f} s'])}"
+
     @classmethod
     def of_sync(cls, sync_key: str, report: SyncReport) -> Outcome:
         return cls(
@@ -76,3 +91,7 @@ class Outcome:
     @classmethod
     def of_reconcile(cls, sync_key: str, report: ReconcileReport) -> Outcome:
         return cls(sync_key=sync_key, seconds=report.seconds, deleted=report.settled.deleted)
+
+
+def _text(value: CursorValue | None) -> str | None:
+    return None if value is None else value.text

@@ -12,8 +12,14 @@ if TYPE_CHECKING:
 
     from airflow_etl_sync.observability.outcome import Outcome
 
+CONTEXT_NAME = "etl_sync"
+
 
 def tell(context: Context, outcome: Outcome) -> None:
-    """Let Airflow's metrics know, and the assets of the tables that were loaded."""
+    """Let Airflow's metrics know, the assets of the tables that were loaded, and the task's callbacks.
+
+    Those find the outcome as ``etl_sync`` in their context, and so in the templates of Airflow's notifiers.
+    """
+    context[CONTEXT_NAME] = outcome  # type: ignore[literal-required]
     emit(outcome)
     tell_assets(context, outcome)
