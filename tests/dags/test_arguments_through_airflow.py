@@ -62,7 +62,7 @@ def test_loads_are_mapped_over_the_parts(airflow: Airflow, shop: Shop) -> None:
     [
         ({"source_conn_id": "nowhere"}, ["'nowhere'", "does not exist", "Admin, Connections"]),
         ({"destination_conn_id": "nowhere"}, ["'nowhere'", "does not exist"]),
-        ({"source_conn_id": "a_mysql"}, ["'a_mysql'", "'mysql'", "'postgres'"]),
+        ({"source_conn_id": "a_website"}, ["'a_website'", "'http'", "'postgres'"]),
         ({"source_conn_id": "misspelt"}, ["'misspelt'", "'sslmoed'"]),
         ({"source_conn_id": "no_database"}, ["no_such_database"]),
         ({"table": "public.nothing"}, ["public.nothing"]),
@@ -95,7 +95,7 @@ def test_bad_argument_is_named_before_anything_moves(
 ) -> None:  # fmt: skip
     source.execute("CREATE TABLE public.keyless (id int, updated_at timestamptz)")
     source.execute("CREATE TABLE public.odd (id int PRIMARY KEY, shape point)")
-    airflow.connect("a_mysql", source_db, conn_type="mysql")
+    airflow.connect("a_website", source_db, conn_type="http")
     airflow.connect("misspelt", source_db, extra='{"sslmoed": "require"}')
     airflow.connect("no_database", source_db, schema="no_such_database")
     sentence = one_sentence(airflow, dag_id, TABLE | conf)
