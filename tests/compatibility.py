@@ -34,7 +34,7 @@ FAST = (
     "tests/dags/test_status_command.py::test_failed_records_and_captures",
     "tests/dags/test_notifications.py",
 )
-BESIDE = {"3.2": ("cadwyn<7", "fastapi<0.136", "starlette<1.1")}
+BESIDE = {"3.2": ("cadwyn<7", "fastapi<0.136", "svcs<26")}
 """What an Airflow needs to be older than it asks for: with newer ones 3.2.2 itself runs no DAG in one process."""
 
 
@@ -80,7 +80,7 @@ def _try(airflow: str, command: str, tests: Sequence[str]) -> Outcome:
     oldest.write_text("\n".join([*_oldest(airflow, python), *BESIDE.get(airflow, ())]) + "\n")
     print(f"Airflow {airflow}, Python {version}:", *oldest.read_text().split(), flush=True)
     _uv("pip", "install", "--quiet", "--python", str(python), "--constraint", str(oldest),
-        "--editable", f"{ROOT}[demo]", *TOOLS)  # fmt: skip
+        "--editable", f"{ROOT}[demo,mysql,openlineage]", *TOOLS)  # fmt: skip
     installed = time.monotonic()
     done = subprocess.run(
         [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], cwd=ROOT, env=_environment(), check=False

@@ -28,7 +28,7 @@ def test_of_a_chain_the_advance_has_the_outcome(airflow: Airflow, shop: Shop, tm
     notes = tmp_path / "notes"
     assert airflow.run("notified_chain", notes=str(notes)).state == "success"
     told = dict(line.split(": ", 1) for line in notes.read_text().splitlines())
-    assert (told["notified.extract"], told["notified.load"]) == ("", "")
+    assert (told["notified.extract"], told["notified.load"]) == ("nothing", "nothing")
     assert re.fullmatch(SENTENCE, told["notified.advance"]), told
 
 

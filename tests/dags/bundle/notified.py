@@ -26,7 +26,7 @@ class Note(BaseNotifier):
 
 def note_anew(context: Any) -> None:
     """Note what came of a task; a notifier fills its templates only once, and here one process runs many tasks."""
-    Note("{{ etl_sync | default('') }}")(context)
+    Note("{{ etl_sync | default('nothing') }}")(context)
 
 
 SYNC: dict[str, Any] = {
