@@ -157,7 +157,9 @@ def test_loading_again_changes_nothing_and_gives_the_same_counts(
     before = warehouse.execute("SELECT xmin, id FROM orders ORDER BY id").fetchall()
     assert journey.load(extraction) == first == Counts(inserted=ROWS)
     assert warehouse.execute("SELECT xmin, id FROM orders ORDER BY id").fetchall() == before
-    assert journey.advance(extraction) == journey.advance(extraction)
+    advanced, again = journey.advance(extraction), journey.advance(extraction)
+    assert (advanced.watermark, advanced.counts) == (again.watermark, again.counts)
+    assert (advanced.is_repeated, again.is_repeated) == (False, True)
 
 
 def test_the_watermark_does_not_pass_a_chunk_that_is_not_loaded(
