@@ -299,6 +299,7 @@ def test_a_window_inside_a_query_is_for_postgres(path: Path) -> None:
 
 def test_a_mariadb_that_must_be_there_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ETL_SYNC_TEST_MARIADB_PORT", "1")
+    monkeypatch.delenv(REQUIRED, raising=False)
     with pytest.raises(pytest.skip.Exception, match=r"no MariaDB at 127\.0\.0\.1:1"), new_mariadb():
         pass
     monkeypatch.setenv(REQUIRED, "1")

@@ -66,7 +66,7 @@ def test_a_soak_tells_a_difference(soak: SyncSoak, source: psycopg.Connection, w
 @pytest.mark.scenario("C05")
 def test_writers_and_killed_copies_and_captures_end_in_equal_tables(cdc_soak: CdcSoak) -> None:
     cdc_soak.play()
-    assert cdc_soak.rounds and cdc_soak.maker.copies_killed and cdc_soak.writers.transactions
+    assert cdc_soak.rounds and cdc_soak.runs.tally.kills and cdc_soak.writers.transactions
 
 
 def test_a_soak_of_captures_tells_what_does_not_add_up(
