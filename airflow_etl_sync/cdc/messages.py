@@ -51,10 +51,10 @@ class Messages:
     def __getitem__(self, place: int) -> bytes:
         return self.data[self.starts[place] : self.ends[place]]
 
-    @property
-    def sizes(self) -> Places:
-        """The length of each."""
-        return self.ends - self.starts
+    def sizes(self, places: Places) -> Places:
+        """The lengths of some of the messages."""
+        sizes: Places = self.ends[places] - self.starts[places]
+        return sizes
 
     def bytes_at(self, places: Places) -> NDArray[np.uint8]:
         """The bytes that stand at places of the memory.

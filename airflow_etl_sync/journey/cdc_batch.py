@@ -130,7 +130,7 @@ class Batch:
         tables = block.numbers_at(block.starts[rows] + 1, 4)
         wanted = [table for table in np.unique(tables) if self._is_wanted(block, rows[tables == table][0], int(table))]
         is_wanted = np.isin(tables, wanted)
-        rows, tables, sizes = rows[is_wanted], tables[is_wanted], block.sizes[rows[is_wanted]]
+        rows, tables, sizes = rows[is_wanted], tables[is_wanted], block.sizes(rows[is_wanted])
         while len(rows):
             count = self.pieces.room(sizes)
             for table in wanted:
@@ -148,7 +148,7 @@ class Batch:
 
     def _refuse_cut_short(self, block: Messages, begins: Places, commits: Places) -> None:
         for kind, places in ((_BEGIN, begins), (_COMMIT, commits)):
-            for place in places[block.sizes[places] != _SIZES[kind]]:
+            for place in places[block.sizes(places) != _SIZES[kind]]:
                 self._decoder.decode(block[place])
 
 

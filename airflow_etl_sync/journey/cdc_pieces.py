@@ -92,8 +92,7 @@ class Pieces:
             if not isinstance(change, Truncate):
                 self._fitting[id(change.relation)] = change.relation
         self._fold.add(change)
-        self._bytes += size
-        self._end_if_full()
+        self.note(size)
 
     def add_rows(self, relation: Relation, messages: Messages, places: Places, decoder: Decoder) -> None:
         """Add changes of one table for which there is :meth:`room`; :meth:`note` them when all tables are through."""

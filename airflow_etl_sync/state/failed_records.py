@@ -116,12 +116,13 @@ def close(connection: Connection, ids: Sequence[int], by: ClosedBy) -> None:
     connection.execute(_closing(by).where(failed_record.c.id.in_(ids)))
 
 
+def open_of(sync_key: str) -> Any:
+    """The condition that a record is one of the sync's, and open."""
+    return (failed_record.c.sync_key == sync_key) & failed_record.c.closed_at.is_(None)
+
+
 def _is_open(sync_key: str, target: str) -> Any:
-    return (
-        (failed_record.c.sync_key == sync_key)
-        & (failed_record.c.target == target)
-        & failed_record.c.closed_at.is_(None)
-    )
+    return open_of(sync_key) & (failed_record.c.target == target)
 
 
 def _closing(by: ClosedBy) -> Any:

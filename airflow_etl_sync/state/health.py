@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Text, case, cast, extract, func, literal, sel
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
 from airflow_etl_sync.core.model import CursorValue
+from airflow_etl_sync.state.failed_records import open_of
 from airflow_etl_sync.state.tables import failed_record
 
 
@@ -36,8 +37,8 @@ def read(connection: Connection, sync_key: str, watermark: CursorValue | None) -
 
 def count_open(connection: Connection, sync_key: str) -> int:
     """How many failed records of a sync are open."""
-    is_open = (failed_record.c.sync_key == sync_key) & failed_record.c.closed_at.is_(None)
-    return int(connection.scalar(select(func.count()).where(is_open)) or 0)
+    open_records = select(func.count()).select_from(failed_record).where(open_of(sync_key))
+    return int(connection.scalar(open_records) or 0)
 
 
 def _lag_seconds(connection: Connection, watermark: CursorValue | None) -> float | None:

@@ -13,7 +13,7 @@ from sqlalchemy import ARRAY, Connection, Engine, Row, Select, Text, cast, func,
 from airflow_etl_sync.core.contract import SchemaChange
 from airflow_etl_sync.core.model import Counts, CursorValue, Kind
 from airflow_etl_sync.errors import DestinationError, StateError, explaining
-from airflow_etl_sync.state import tables, watermarks
+from airflow_etl_sync.state import failed_records, tables, watermarks
 from airflow_etl_sync.state.runs import Status
 from airflow_etl_sync.state.tables import cdc_pipeline, failed_record, schema_change, sync_run, watermark
 from airflow_etl_sync.state.watermarks import Standing
@@ -218,7 +218,7 @@ def schema_changes(connection: Connection, sync_key: str, at_most: int) -> list[
 def failure_kinds(connection: Connection, sync_key: str) -> list[FailureKind]:
     """How many records of a sync are open, by table and SQLSTATE, the most first."""
     kind = (failed_record.c.target, failed_record.c.sqlstate)
-    of_sync = (failed_record.c.sync_key == sync_key) & failed_record.c.closed_at.is_(None)
+    of_sync = failed_records.open_of(sync_key)
     last = func.max(failed_record.c.failed_at)
     query = select(*kind, func.count().label("records"), last.label("last")).where(of_sync).group_by(*kind)
     rows = connection.execute(query.order_by(func.count().desc()))

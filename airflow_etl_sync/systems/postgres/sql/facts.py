@@ -8,15 +8,9 @@ from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.systems.postgres.sql.names import STATE_SCHEMA, column_list, identifier
+from airflow_etl_sync.systems.postgres.sql.streams import TREE
 
-READ_TABLE = SQL("""
-WITH RECURSIVE tree (oid) AS (
-    SELECT to_regclass(%(relation)s::text)::oid
-    UNION
-    SELECT pg_inherits.inhrelid
-    FROM tree
-    JOIN pg_inherits ON pg_inherits.inhparent = tree.oid
-)
+READ_TABLE = TREE + SQL("""
 SELECT
     relation.relkind::text,
     has_table_privilege(relation.oid, 'SELECT'),

@@ -14,14 +14,18 @@ from airflow_etl_sync.systems.postgres.types import StreamColumn
 TABLE_EXISTS = SQL("SELECT to_regclass(%(relation)s) IS NOT NULL")
 
 
-KINDS_OF_TREE = SQL("""
+TREE = SQL("""
 WITH RECURSIVE tree (oid) AS (
     SELECT to_regclass(%(relation)s::text)::oid
     UNION
     SELECT pg_inherits.inhrelid
     FROM tree
     JOIN pg_inherits ON pg_inherits.inhparent = tree.oid
-)
+)""")
+"""A table and those below it."""
+
+
+KINDS_OF_TREE = TREE + SQL("""
 SELECT array_agg(DISTINCT pg_class.relkind::text)
 FROM tree
 JOIN pg_class ON pg_class.oid = tree.oid
