@@ -18,7 +18,7 @@ from airflow_etl_sync.journey.opening import open_run
 from airflow_etl_sync.state import runs
 from airflow_etl_sync.state.health import Health
 from airflow_etl_sync.state.runs import Run
-from airflow_etl_sync.systems.base import Destination, MergeKeys, Source, StagedChunk
+from airflow_etl_sync.systems.base import Destination, MergeKeys, Source, StagedChunk, let_pack
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,6 +77,7 @@ def sync(
     :raises EtlSyncError: see :mod:`airflow_etl_sync.errors`; checkpoints that were committed stay
     """
     began = time.monotonic()
+    let_pack(source, destination)
     opening = open_run(
         source,
         destination.engine,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from airflow_etl_sync.core.contract import SchemaChange
 from airflow_etl_sync.core.failed_record import FailedRecord, Key
@@ -71,6 +71,38 @@ class Source(Protocol):
 
     def position(self, batch: pa.RecordBatch) -> Position:
         """Where reading goes on after the last row of a batch that ``read`` gave."""
+
+
+class SplittingSource(Source, Protocol):
+    """One that tells where a window can be cut."""
+
+    def split(self, window: Window, parts: int) -> list[str]:
+        """The cursor values, in rising order, that part a window into at most so many parts of about as many rows."""
+
+
+@runtime_checkable
+class Packing(Protocol):
+    """A source or destination that can leave rows packed as its system sends them.
+
+    Where both name the same packing and nobody looks into the rows on the way, they need not be unpacked.
+
+    :param packing: the name of the form
+    """
+
+    packing: str
+
+
+class PackingSource(Source, Packing, Protocol):
+    """A source whose rows need not be unpacked."""
+
+    def pack(self) -> None:
+        """From now on give batches of packed rows, which only a destination of the same packing reads."""
+
+
+def let_pack(source: Source, destination: Destination) -> None:
+    """Let rows take the shortest way between two that understand each other, before anything is read."""
+    if isinstance(source, Packing) and isinstance(destination, Packing) and source.packing == destination.packing:
+        cast("PackingSource", source).pack()
 
 
 @dataclass(frozen=True, slots=True)

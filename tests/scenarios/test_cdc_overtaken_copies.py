@@ -71,7 +71,7 @@ def test_what_a_killed_copy_has_staged_is_swept_though_another_task_has_copied_t
     captured: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
     captured.run_killed("after systems.postgres.destination:PostgresDestination.stage 2")
-    assert staged(warehouse) == 1
+    assert staged(warehouse) >= 1
     captured.but(copy_run="another task").run()
     source.execute("UPDATE t SET v = 'changed' WHERE id = 1")
     captured.run()

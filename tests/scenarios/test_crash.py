@@ -126,7 +126,7 @@ def test_the_staging_table_of_a_killed_load_is_swept_once_its_run_is_closed(
 ) -> None:
     staged = "SELECT count(*) FROM pg_class WHERE relname LIKE 'stage%' AND relnamespace = 'etl_sync'::regnamespace"
     changed.run_killed("sync", "after systems.postgres.destination:PostgresDestination.stage 2", RUN)
-    assert scalar(warehouse, staged) == 1
+    assert scalar(warehouse, staged) >= 1
     warehouse.execute("UPDATE etl_sync.sync_run SET status = 'abandoned' WHERE run_id = %s", [RUN])
     changed.run()
     assert scalar(warehouse, staged) == 0

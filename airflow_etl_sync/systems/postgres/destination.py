@@ -12,14 +12,17 @@ from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.systems.base import Merged, MergeKeys, StagedChunk, Tolerance
 from airflow_etl_sync.systems.postgres import sql
 from airflow_etl_sync.systems.postgres.access import PostgresAccess, driver_of
+from airflow_etl_sync.systems.postgres.copying import copy_in
 from airflow_etl_sync.systems.postgres.fitting import fit
 from airflow_etl_sync.systems.postgres.merging import Merging
+from airflow_etl_sync.systems.postgres.packed import PACKING, bytes_of, columns_of, is_packed
 from airflow_etl_sync.systems.postgres.rejects import StagedRows
 from airflow_etl_sync.systems.postgres.target import open_target, read_columns, refuse_unfit
 from airflow_etl_sync.systems.postgres.types import staging_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from psycopg.sql import Composed
     from sqlalchemy import Connection, Engine
 
 
@@ -29,6 +32,8 @@ class PostgresDestination:
     :param access: the database
     :param table: the target
     """
+
+    packing = PACKING
 
     def __init__(self, access: PostgresAccess, table: TableName) -> None:
         sql.names.identifier(table)  # a name that is too long is refused before anything moves
@@ -56,18 +61,27 @@ class PostgresDestination:
 
     def stage(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StagedChunk:
         """Copy the batches into an unlogged table of the state schema."""
+        self._sweep()
+        packed = is_packed(schema)
+        columns = columns_of(schema) if packed else schema
+        staging = sql.staging.create_staging(name, [(field.name, staging_type(field)) for field in columns])
+        with explaining(DestinationError, f"stage rows for {self.target!r}"):
+            (self._stage_packed if packed else self._stage_arrow)(name, staging, schema, batches)
+        return StagedChunk(name, columns)
+
+    def _stage_packed(self, name: str, staging: Composed, _: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        with closing(self._access.connect()) as connection, connection.transaction():
+            connection.execute(sql.staging.drop_staging(name))
+            connection.execute(staging)
+            copy_in(connection, sql.staging.copy_in(name), map(bytes_of, batches))
+
+    def _stage_arrow(self, name: str, staging: Composed, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
         import pyarrow as pa
 
-        self._sweep()
         feed = _Feed(batches)
-        columns = [(field.name, staging_type(field)) for field in schema]
-        with (
-            explaining(DestinationError, f"stage rows for {self.target!r}"),
-            closing(self._access.adbc()) as connection,
-            connection.cursor() as cursor,
-        ):
+        with closing(self._access.adbc()) as connection, connection.cursor() as cursor:
             cursor.execute(sql.staging.drop_staging(name).as_string(None))
-            cursor.execute(sql.staging.create_staging(name, columns).as_string(None))
+            cursor.execute(staging.as_string(None))
             reader = pa.RecordBatchReader.from_batches(_plain(schema), feed)
             try:
                 cursor.adbc_ingest(name, reader, mode="append", db_schema_name=sql.names.STATE_SCHEMA)
@@ -75,7 +89,6 @@ class PostgresDestination:
                 feed.raise_own_failure()
                 raise
             connection.commit()
-        return StagedChunk(name, schema)
 
     def merge(
         self,

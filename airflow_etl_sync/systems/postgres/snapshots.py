@@ -14,23 +14,28 @@ waits for them would be waited for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from airflow_etl_sync.errors import SchemaError, SourceError
 from airflow_etl_sync.faults import sqlstate_of
 from airflow_etl_sync.systems.postgres import sql
 
-if TYPE_CHECKING:
-    from adbc_driver_manager.dbapi import Connection, Cursor
-
 _ATTEMPTS = 5
 _GONE = ("42703", "42P01")  # undefined_column, undefined_table
-_USE_COPY = "adbc.postgresql.use_copy"
+
+
+class Asking(Protocol):
+    """A session in which statements are asked one after another, all in one transaction."""
+
+    def ask(self, statement: str, values: Sequence[str] = ()) -> Any:
+        """The first value that a statement gives; it must be fit to be asked without COPY."""
+
+    def rollback(self) -> None:
+        """End the transaction; the next statement begins another."""
 
 
 def open_snapshot(
-    connection: Connection,
-    cursor: Cursor,
+    session: Asking,
     settings: Mapping[str, str],
     statements: Sequence[str],
     described: tuple[str, str],
@@ -46,13 +51,13 @@ def open_snapshot(
         again and again
     """
     for _ in range(_ATTEMPTS):
-        cursor.execute(sql.sessions.BEGIN_SNAPSHOT)
+        session.ask(sql.sessions.BEGIN_SNAPSHOT)
         for name, value in settings.items():
-            cursor.execute(sql.sessions.SET_VALUE, [name, value])
+            session.ask(sql.sessions.SET_VALUE, [name, value])
         _refuse_changed(is_as_described)
-        if _fits(cursor, statements, described):
+        if _fits(session, statements, described):
             return
-        connection.rollback()
+        session.rollback()
     raise _changed()
 
 
@@ -65,28 +70,19 @@ def _refuse_changed(is_as_described: Callable[[], bool]) -> None:
         raise _changed()
 
 
-def _fits(cursor: Cursor, statements: Sequence[str], described: tuple[str, str]) -> bool:
+def _fits(session: Asking, statements: Sequence[str], described: tuple[str, str]) -> bool:
     """Whether no table of the statements was rewritten after the snapshot; from here on none can be."""
-    cursor.adbc_statement.set_options(**{_USE_COPY: "false"})  # which EXPLAIN is not fit for
     try:
         for statement in statements:
-            _value(cursor, sql.sessions.plan(statement))
+            session.ask(sql.sessions.plan(statement))
         query, types = described
-        if _value(cursor, query) != types:
+        if session.ask(query) != types:
             raise _changed()
-        return bool(_value(cursor, sql.sessions.IS_NOTHING_REWRITTEN))
+        return bool(session.ask(sql.sessions.IS_NOTHING_REWRITTEN))
     except Exception as error:
         if sqlstate_of(error) in _GONE:
             raise _changed() from None
         raise
-    finally:
-        cursor.adbc_statement.set_options(**{_USE_COPY: "true"})
-
-
-def _value(cursor: Cursor, statement: str) -> Any:
-    cursor.execute(statement)
-    row = cursor.fetchall()[0]
-    return row[0]
 
 
 def _changed() -> SourceError:

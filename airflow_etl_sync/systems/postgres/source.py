@@ -16,16 +16,18 @@ from airflow_etl_sync.state.watermarks import Watermark
 from airflow_etl_sync.systems.base import OpenedWindow, PlannedRead, Position, Shape
 from airflow_etl_sync.systems.postgres import sql
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from airflow_etl_sync.systems.postgres.packed import PACKING, packed_column
 from airflow_etl_sync.systems.postgres.placement import is_placed
 from airflow_etl_sync.systems.postgres.planning import planned
+from airflow_etl_sync.systems.postgres.readers import ArrowRows, PackedRows, Rows
 from airflow_etl_sync.systems.postgres.snapshots import open_snapshot
+from airflow_etl_sync.systems.postgres.splitting import find_bounds
 from airflow_etl_sync.systems.postgres.transactions import open_xid_window, refuse_older_state, refuse_without_xmin
-from airflow_etl_sync.systems.postgres.types import CURSOR_TYPES, ENCODING, StreamColumn, normalised, position_text
+from airflow_etl_sync.systems.postgres.types import CURSOR_TYPES, StreamColumn
 from airflow_etl_sync.systems.postgres.windows import open_window
 from airflow_etl_sync.systems.reading import (
     NULL_CURSORS,
     Part,
-    empty,
     marked,
     order_of,
     part_of,
@@ -41,9 +43,6 @@ from airflow_etl_sync.systems.reading import (
 if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
-    from adbc_driver_manager.dbapi import Cursor
-
-_BATCH_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +71,12 @@ class PostgresSource:
     :param stream: what to read
     """
 
+    packing = PACKING
+
     def __init__(self, access: PostgresAccess, stream: Stream) -> None:
         self.access = access
         self._stream = stream
+        self._is_packed = False
 
     def describe(self) -> Shape:
         described = self._described
@@ -99,29 +101,27 @@ class PostgresSource:
                 _refuse_unfit_places(connection, self._stream, cursor)
             return open_window(connection, self._stream, cursor, cursor_type, watermark, rules)
 
+    def pack(self) -> None:
+        self._is_packed = True
+
     def read(self, window: Window, after: Position | None) -> Generator[pa.RecordBatch]:
         with (
             explaining(SourceError, f"read the stream {self._stream.sync_key!r}"),
-            closing(self.access.adbc()) as connection,
-            connection.cursor() as cursor,
+            self._rows.reader(self.access) as reader,
         ):
-            cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
             parts = {part: self._statement(part, window, after) for part in parts_left(self._parts(window), after)}
             settings, described = _settings(window, after), self._described
             asked = (described.asked, described.oids)
-            open_snapshot(connection, cursor, settings, list(parts.values()), asked, self._is_as_described)
+            open_snapshot(reader, settings, list(parts.values()), asked, self._is_as_described)
             if self._is_by_xmin:
-                refuse_older_state(cursor, self._stream, window)
+                refuse_older_state(reader, self._stream, window)
             for part, statement in parts.items():
-                cursor.execute(statement)
-                with closing(_record_batches(cursor)) as reader:
-                    if part == "all" and after is None:
-                        yield self._marked(empty(reader.schema), part)
-                    for batch in reader:
-                        read = self._marked(batch, part)
+                begins_stream = part == "all" and after is None
+                with closing(reader.read(statement, begins_stream=begins_stream)) as batches:
+                    for batch in batches:
                         if part == "window" and self._is_placed:
-                            _refuse_below(window, self._stream, read)
-                        yield read
+                            self._refuse_below(window, batch)
+                        yield marked(batch, part)
 
     def plan(self, window: Window) -> list[PlannedRead]:
         statements = [self._statement(part, window, None) for part in self._parts(window)]
@@ -131,16 +131,31 @@ class PostgresSource:
         ):
             return planned(connection, _settings(window, None), statements)
 
+    def split(self, window: Window, parts: int) -> list[str]:
+        if self._is_by_xmin:
+            raise ConfigurationError(
+                f"{self._stream.sync_key!r} goes by xmin, which cannot be split: it finds rows only by reading all."
+            )
+        cursor = self._described.column(self._stream.cursor_field)
+        with (
+            explaining(SourceError, f"split the stream {self._stream.sync_key!r}"),
+            closing(self.access.connect()) as connection,
+        ):
+            return find_bounds(connection, self._stream, cursor, window, parts)
+
     def position(self, batch: pa.RecordBatch) -> Position:
         part = part_of(batch)
         if not batch.num_rows:
             return {"part": part, "values": [None]}
-        names = [column.name for column in self._order(part)]
-        notes = [batch.schema.field(name).metadata or {} for name in names]
-        values = [
-            position_text(batch.column(name)[-1], note.get(ENCODING)) for name, note in zip(names, notes, strict=True)
-        ]
-        return {"part": part, "values": values}
+        return {"part": part, "values": [self._rows.text(batch, -1, column.name) for column in self._order(part)]}
+
+    @cached_property
+    def _rows(self) -> Rows:
+        described = self._described
+        if not self._is_packed:
+            return ArrowRows(described.columns)
+        told = {self._stream.cursor_field, *described.primary_key}
+        return PackedRows([packed_column(column, is_told=column.name in told) for column in described.columns])
 
     @cached_property
     def _described(self) -> _Described:
@@ -193,23 +208,32 @@ class PostgresSource:
         return [described.column(name) for name in names]
 
     def _statement(self, part: Part, window: Window, after: Position | None) -> str:
-        described, key = self._described, self._described.primary_key
+        described, key, columns = self._described, self._described.primary_key, self._rows.columns
         behind = None
         if values_behind(part, after) is not None:
             behind = sql.reading.rows_after(self._order(part), is_key_unique=described.is_key_unique)
         if part == "all":
             order = [column.name for column in self._order(part)]
-            return sql.reading.read_by_key(self._stream, described.columns, order, behind)
+            return sql.reading.read_by_key(self._stream, columns, order, behind)
         if part == "transactions":
-            return sql.reading.read_transactions(self._stream, described.columns, key, behind)
+            return sql.reading.read_transactions(self._stream, columns, key, behind)
         if part == "nulls":
-            return sql.reading.read_null_cursors(self._stream, described.columns, key, behind)
+            return sql.reading.read_null_cursors(self._stream, columns, key, behind)
         bounds = [name for name in ("low", "below") if getattr(window, name) is not None]
         cursor_type = described.column(self._stream.cursor_field).plain_type
-        return sql.reading.read_window(self._stream, described.columns, key, cursor_type, bounds, behind)
+        return sql.reading.read_window(self._stream, columns, key, cursor_type, bounds, behind)
 
-    def _marked(self, batch: pa.RecordBatch, part: Part) -> pa.RecordBatch:
-        return marked(normalised(batch, self._described.columns), part)
+    def _refuse_below(self, window: Window, batch: pa.RecordBatch) -> None:
+        """Of numbers, the watermark speaks of the cursor's own alone, while a time means the same in every column."""
+        if window.low is None or window.low.type not in ("integer", "numeric") or not batch.num_rows:
+            return
+        key, cursor = self._stream.sync_key, self._stream.cursor_field
+        smallest = Decimal(self._rows.text(batch, 0, cursor) or "NaN")
+        if not smallest.is_nan() and smallest < Decimal(window.low.text):
+            raise ConfigurationError(
+                f"A :window of {key!r} let rows pass whose {cursor!r} lies below the window: place it on what the "
+                f"query gives as {cursor!r}, for the watermark is a number of that only."
+            )
 
 
 def _settings(window: Window, after: Position | None) -> dict[str, str]:
@@ -218,17 +242,6 @@ def _settings(window: Window, after: Position | None) -> dict[str, str]:
     for place, value in enumerate(after["values"] if after else []):
         values[sql.sessions.setting(f"after_{place}")] = value or ""
     return {**sql.sessions.PINNED_SETTINGS, **values}
-
-
-def _record_batches(cursor: Cursor) -> pa.RecordBatchReader:
-    """The rows in a reader whose errors are the driver's own, with the server's code.
-
-    ``fetch_record_batch`` gives one that raises what Arrow makes of them: an ``OSError`` without it.
-    """
-    from adbc_driver_manager._reader import AdbcRecordBatchReader
-
-    stream = cursor.fetch_arrow()
-    return AdbcRecordBatchReader._import_from_c(stream.address)  # noqa: SLF001 - what the cursor itself calls
 
 
 def _describe(connection: psycopg.Connection[Any], stream: Stream) -> _Described:
@@ -270,18 +283,6 @@ def _refuse_unfit_places(connection: psycopg.Connection[Any], stream: Stream, cu
             f"A :window of {stream.sync_key!r} stands on no value of the type of its cursor {cursor.name!r}, "
             f"{cursor.type}: place it on one of that type, or change the cursor's ({said.text if said else ''})."
         ) from None
-
-
-def _refuse_below(window: Window, stream: Stream, batch: pa.RecordBatch) -> None:
-    """Of numbers, the watermark speaks of the cursor's own alone, while a time means the same in every column."""
-    if window.low is None or window.low.type not in ("integer", "numeric") or not batch.num_rows:
-        return
-    smallest = Decimal(position_text(batch.column(stream.cursor_field)[0]) or "NaN")
-    if not smallest.is_nan() and smallest < Decimal(window.low.text):
-        raise ConfigurationError(
-            f"A :window of {stream.sync_key!r} let rows pass whose {stream.cursor_field!r} lies below the window: "
-            f"place it on what the query gives as {stream.cursor_field!r}, for the watermark is a number of that only."
-        )
 
 
 def _names(connection: psycopg.Connection[Any], stream: Stream) -> tuple[list[str], list[int]]:

@@ -17,10 +17,10 @@ from airflow_etl_sync.state.watermarks import Watermark
 from airflow_etl_sync.systems.base import OpenedWindow
 from airflow_etl_sync.systems.bounds import refuse_other_type
 from airflow_etl_sync.systems.postgres import sql
+from airflow_etl_sync.systems.postgres.snapshots import Asking
 
 if TYPE_CHECKING:
     import psycopg
-    from adbc_driver_manager.dbapi import Cursor
 
 LOG_WAIT_SECONDS = 2.0
 """The server's log writer comes by every ``wal_writer_delay``, by default 0.2 seconds."""
@@ -100,16 +100,14 @@ def _is_on_disk(connection: psycopg.Connection[Any], end: str | None) -> bool:
     return bool(end is None or (row and row[0]))
 
 
-def refuse_older_state(cursor: Cursor, stream: Stream, window: Window) -> None:
+def refuse_older_state(session: Asking, stream: Stream, window: Window) -> None:
     """Stop where a snapshot shows less than its window was chosen by: behind the connection is another server now.
 
     :raises SourceError: (retryable) where a transaction below the next watermark has not ended in the snapshot
     """
     if window.high is None or (window.low and int(window.low.text) >= int(window.high.text)):
         return  # nothing is promised that was not before
-    cursor.execute(sql.window.READ_OLDEST_TRANSACTION)
-    row = cursor.fetchall()[0]
-    if int(row[0]) < int(window.high.text):
+    if int(session.ask(sql.window.READ_OLDEST_TRANSACTION)) < int(window.high.text):
         raise SourceError(
             f"The source shows an older state of {stream.sync_key!r} than its window was chosen by: a standby that "
             "lags behind another, which a retry mends, or a source that was restored (etl-sync watermark reset)."

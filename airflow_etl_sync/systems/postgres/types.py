@@ -6,6 +6,7 @@ else is selected as text, which PostgreSQL itself reads back exactly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -34,9 +35,25 @@ CURSOR_TYPES: dict[str, CursorType] = {
     "bpchar": "text",
 }
 
+_OWN_ELEMENTS = {
+    "bool": "boolean", "bytea": "bytea", "date": "date", "float4": "real", "float8": "double precision",
+    "int2": "smallint", "int4": "integer", "int8": "bigint", "jsonb": "jsonb", "numeric": "numeric", "text": "text",
+    "timestamp": "timestamp without time zone", "timestamptz": "timestamp with time zone", "uuid": "uuid",
+    "varchar": "character varying",
+}  # fmt: skip
+OWN = {"jsonb": "jsonb", "numeric": "numeric"} | {f"_{base}": f"{name}[]" for base, name in _OWN_ELEMENTS.items()}
+"""Types that Arrow has no like of, but that are staged as what they are where rows come packed by PostgreSQL."""
+
 ENCODING = b"etl_sync.encoding"
+_STAGED_AS = b"etl_sync.staged_as"
 EPOCH = b"postgres_epoch"
-ENCODINGS = frozenset(EPOCH + b":" + base for base in (b"date", b"timestamp", b"timestamptz"))
+_OWN = b"postgres_own"
+ENCODINGS = frozenset(
+    [
+        *(EPOCH + b":" + base for base in (b"date", b"timestamp", b"timestamptz")),
+        *(_OWN + b":" + name.encode() for name in OWN.values()),
+    ]
+)
 
 # PostgreSQL counts from 2000-01-01, Arrow from 1970-01-01. ADBC adds the difference without looking, so
 # infinity and the farthest years come out wrapped around, below anything that a date of PostgreSQL can be.
@@ -67,7 +84,7 @@ class StreamColumn:
         return self.base_type in EXACT_TYPES
 
 
-def normalised(batch: pa.RecordBatch, columns: tuple[StreamColumn, ...]) -> pa.RecordBatch:
+def normalised(batch: pa.RecordBatch, columns: Sequence[StreamColumn]) -> pa.RecordBatch:
     """A batch as ADBC gave it, in the package's own schema: plain Arrow types, declared types noted.
 
     A temporal column that holds a value which Arrow cannot tell becomes PostgreSQL's own integer, see
@@ -140,7 +157,9 @@ def _postgres_integers(array: pa.Array) -> pa.Array:
 
 
 def encoding_of(field: pa.Field) -> str | None:
-    """The type for whose values a staged integer stands, see :func:`normalised`; None where it is what it is.
+    """In which way a staged column holds its values; None where it is what it is.
+
+    A date or time is staged as an integer, see :func:`normalised`; a type of :data:`OWN` as that type.
 
     :raises SchemaError: for an encoding that no source of this package gives
     """
@@ -150,6 +169,12 @@ def encoding_of(field: pa.Field) -> str | None:
     if encoding not in ENCODINGS:
         raise SchemaError(f"Column {field.name!r} comes in an encoding that this package does not know.")
     return str(encoding.decode().partition(":")[2])
+
+
+def own_encoding(base_type: str, staged_as: str) -> dict[bytes, bytes]:
+    """What is noted on a field whose values are staged as PostgreSQL has them, see :data:`OWN`."""
+    own = {ENCODING: _OWN + b":" + staged_as.encode()} if OWN.get(base_type) == staged_as else {}
+    return {_STAGED_AS: staged_as.encode(), **own}
 
 
 def staging_type(field: pa.Field) -> str:
@@ -162,6 +187,8 @@ def staging_type(field: pa.Field) -> str:
     kind = field.type
     if pa.types.is_fixed_size_binary(kind) and kind.byte_width == 16:
         return "uuid"
+    if kind == pa.null():
+        return str(field.metadata[_STAGED_AS].decode())
     names = {
         pa.int16(): "smallint",
         pa.int32(): "integer",
@@ -208,7 +235,7 @@ def position_text(scalar: pa.Scalar, encoding: bytes | None = None) -> str | Non
     if value is None:
         return None
     if encoding is not None:
-        return _time_text(value, encoding.removeprefix(EPOCH + b":").decode())
+        return time_text(value, encoding.removeprefix(EPOCH + b":").decode())
     if pa.types.is_fixed_size_binary(kind):
         return str(uuid.UUID(bytes=value))
     if isinstance(value, bytes):
@@ -218,8 +245,11 @@ def position_text(scalar: pa.Scalar, encoding: bytes | None = None) -> str | Non
     return str(value)
 
 
-def _time_text(value: int, base_type: str) -> str | None:
-    """PostgreSQL's own integer as the date or time it stands for."""
+def time_text(value: int, base_type: str) -> str | None:
+    """PostgreSQL's own integer as the date or time it stands for; None where Python cannot write it."""
+    if base_type == "time":
+        minutes, micros = divmod(value, 60_000_000)
+        return f"{minutes // 60:02}:{minutes % 60:02}:{micros / 1_000_000:09.6f}"
     is_date = base_type == "date"
     farthest = 2**31 if is_date else 2**63
     if value in (-farthest, farthest - 1):

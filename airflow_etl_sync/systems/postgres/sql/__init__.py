@@ -1,6 +1,6 @@
 """Every statement that this package sends to PostgreSQL, one builder each.
 
-Names become identifiers and values are bound. COPY, by which ADBC reads, takes no parameters: there the
+Names become identifiers and values are bound. COPY, by which rows are read, takes no parameters: there the
 values stand in transaction-local settings, which :data:`SET_VALUE` fills with bound values.
 What the author of a DAG writes as ``sql`` or ``where`` is taken as SQL, and nothing else is.
 """
@@ -15,6 +15,7 @@ from airflow_etl_sync.systems.postgres.sql import (
     reconciling,
     rejects,
     sessions,
+    splitting,
     staging,
     streams,
     target,
@@ -29,6 +30,7 @@ __all__ = [
     "reconciling",
     "rejects",
     "sessions",
+    "splitting",
     "staging",
     "streams",
     "target",

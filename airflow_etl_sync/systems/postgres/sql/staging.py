@@ -27,6 +27,11 @@ def create_staging(name: str, columns: Sequence[tuple[str, str]]) -> Composed:
     )
 
 
+def copy_in(name: str) -> Composed:
+    """Take rows in as COPY packs them."""
+    return SQL("COPY {} FROM STDIN (FORMAT binary)").format(Identifier(STATE_SCHEMA, name))
+
+
 def drop_staging(name: str) -> Composed:
     """Drop a staging table, if it is there."""
     return SQL("DROP TABLE IF EXISTS {}").format(Identifier(STATE_SCHEMA, name))
@@ -77,20 +82,24 @@ def find_bent(name: str, columns: Sequence[tuple[str, str | None, str, str]]) ->
 
 def read_staged(column: str, encoding: str | None, target_type: str) -> Composed:
     """A staged column as the target's type, without length or precision: those the assignment checks aloud."""
-    staged = Identifier("staged", column)
+    staged: Composable = Identifier("staged", column)
+    if encoding in _INSTANTS:
+        return SQL("CAST({} AS {})").format(_from_postgres_integer(staged, encoding), SQL(target_type))
+    if encoding not in (None, target_type):  # other types take its text, as they do where it was staged as text
+        staged = SQL("CAST({} AS text)").format(staged)
     if target_type in _CAST_IS_NO_INPUT:
         return SQL("CAST(CAST({} AS bpchar) AS {})").format(staged, SQL(target_type))
-    if encoding is None:
-        return SQL("CAST({} AS {})").format(staged, SQL(target_type))
-    return SQL("CAST({} AS {})").format(_from_postgres_integer(staged, encoding), SQL(target_type))
+    return SQL("CAST({} AS {})").format(staged, SQL(target_type))
 
 
 # The cast from text takes only names, where the type's own input takes all that its output gives; from bpchar
 # there is no cast, so that PostgreSQL goes through the input.
 _CAST_IS_NO_INPUT = frozenset({"regclass"})
 
+_INSTANTS = ("date", "timestamp", "timestamptz")
 
-def _from_postgres_integer(staged: Identifier, base_type: str) -> Composed:
+
+def _from_postgres_integer(staged: Composable, base_type: str) -> Composed:
     """PostgreSQL's own integer back to the date or time it stands for: the extremes are the infinities."""
     if base_type == "date":
         value, low, high = "date '2000-01-01' + {0}", "-2147483648", "2147483647"
