@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.operators.failed_records import FailedRecordsOperator
     from airflow_etl_sync.operators.load import UpsertLoadOperator
     from airflow_etl_sync.operators.reconcile import ReconcileOperator
+    from airflow_etl_sync.operators.split import SplitRangesOperator
     from airflow_etl_sync.operators.sync import IncrementalSyncOperator
     from airflow_etl_sync.operators.watermark import WatermarkSetOperator
     from airflow_etl_sync.sensors.notify import PostgresNotifySensor
@@ -56,6 +57,7 @@ __all__ = [
     "ReplicationSlotTrigger",
     "SchemaError",
     "SourceError",
+    "SplitRangesOperator",
     "StateError",
     "UpsertLoadOperator",
     "WatermarkAdvanceOperator",
@@ -79,6 +81,7 @@ _HOMES = {
     "ReconcileOperator": "operators.reconcile",
     "ReplicationSlotSensor": "sensors.slot",
     "ReplicationSlotTrigger": "triggers.slot",
+    "SplitRangesOperator": "operators.split",
     "UpsertLoadOperator": "operators.load",
     "WatermarkAdvanceOperator": "operators.advance",
     "WatermarkSetOperator": "operators.watermark",

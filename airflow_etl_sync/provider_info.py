@@ -56,6 +56,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_etl_sync.operators.failed_records",
                     "airflow_etl_sync.operators.load",
                     "airflow_etl_sync.operators.reconcile",
+                    "airflow_etl_sync.operators.split",
                     "airflow_etl_sync.operators.sync",
                     "airflow_etl_sync.operators.watermark",
                 ],

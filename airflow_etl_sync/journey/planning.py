@@ -48,7 +48,7 @@ def plan(source: PlanningSource, state: Engine, *, stream: Stream, rules: Window
     :raises EtlSyncError: what a run would be refused for before it reads
     """
     source.describe()
-    opened = source.open_window(_watermark(state, stream.sync_key), rules)
+    opened = source.open_window(stored_watermark(state, stream.sync_key), rules)
     found = Plan(stream.sync_key, opened.window, tuple(source.plan(opened.window)))
     low, high = found.window.low, found.window.high
     log.info(
@@ -63,7 +63,8 @@ def plan(source: PlanningSource, state: Engine, *, stream: Stream, rules: Window
     return found
 
 
-def _watermark(state: Engine, sync_key: str) -> Watermark:
+def stored_watermark(state: Engine, sync_key: str) -> Watermark:
+    """The watermark of a sync, also where there are no state tables yet."""
     if not tables.are_there(state):
         return Watermark()
     with explaining(DestinationError, "read the state tables"), state.connect() as connection:

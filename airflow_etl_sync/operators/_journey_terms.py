@@ -216,6 +216,21 @@ def source_by(given: Any, stream: Stream) -> PostgresSource | DatabaseSource:
     return source_of(arguments.as_text("source_conn_id", given.source_conn_id), stream)
 
 
+def splitting_source_by(given: Any, stream: Stream) -> PostgresSource:
+    """Give the source whose connection ``source_conn_id`` names, which must be one that can be split.
+
+    :raises ConfigurationError: where it names none, or one of a system that cannot be
+    """
+    from airflow_etl_sync.systems.postgres.source import PostgresSource
+
+    source = source_by(given, stream)
+    if not isinstance(source, PostgresSource):
+        raise ConfigurationError(
+            "Only streams of PostgreSQL are split by themselves: for others give range_start and range_end by hand."
+        )
+    return source
+
+
 def table_of(name: str, value: object) -> TableName:
     """Give the table that an argument names.
 

@@ -15,6 +15,7 @@ CHAIN = ["orders.advance", "orders.extract", "orders.load"]
 EXPECTED = {
     "orders_hourly": {"schedule": "@hourly", "tasks": CHAIN},
     "users_every_15_minutes": {"schedule": "*/15 * * * *", "tasks": ["sync_users"]},
+    "first_load_in_ranges": {"schedule": "@hourly", "tasks": ["load_range", "split", "sync"]},
     "full_sync_nightly": {"schedule": "0 2 * * *", "tasks": CHAIN},
     "failed_records": {"schedule": None, "tasks": ["failed_records"]},
     "backfill": {"schedule": None, "tasks": CHAIN},

@@ -248,3 +248,22 @@ def test_reconcile_takes_its_arguments_as_text(
     wrong = airflow.run("templated_reconcile", table="public.users", destination_table="public.users", delete="softly")
     assert (wrong.state, wrong.tries) == ("failed", 1)
     assert "'softly'" in wrong.errors[0]
+
+
+def test_first_load_in_ranges(
+    airflow: Airflow, shop: Shop, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    first = airflow.run("first_load_in_ranges")
+    assert first.state == "success", first.errors
+    ranges = [each["counts"] for each in first.results("load_range")]
+    (sync,) = first.results("sync")
+    assert 6 <= len(ranges) <= 8
+    assert sum(each["inserted"] for each in ranges) + sync["counts"]["inserted"] == ORDERS
+    shop.add_orders(5)
+    second = airflow.run("first_load_in_ranges")
+    assert second.state == "success", second.errors
+    assert second.results("load_range") == [None]  # skipped
+    (sync,) = second.results("sync")
+    assert changed(sync["counts"])["inserted"] == 5
+    query = "SELECT * FROM public.{} ORDER BY id"
+    assert warehouse.execute(query.format("all_orders")).fetchall() == source.execute(query.format("orders")).fetchall()

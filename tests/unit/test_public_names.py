@@ -26,6 +26,7 @@ OPERATORS = {
     "IncrementalExtractOperator",
     "IncrementalSyncOperator",
     "ReconcileOperator",
+    "SplitRangesOperator",
     "UpsertLoadOperator",
     "WatermarkAdvanceOperator",
     "WatermarkSetOperator",
