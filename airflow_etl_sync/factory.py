@@ -126,7 +126,7 @@ def incremental_sync(
             cursor_field=cursor_field, table=table, sql=sql, primary_key=primary_key, columns=columns, where=where,
             lag=lag, initial_value=initial_value, on_cursor_null=on_cursor_null, range_start=range_start,
             range_end=range_end, full_refresh=full_refresh, chunk_rows=chunk_rows, staging_uri=staging_uri,
-            load_parts=load_parts, dry_run=dry_run, doc_md=EXTRACT_DOC,
+            destination_conn_id=destination_conn_id, load_parts=load_parts, dry_run=dry_run, doc_md=EXTRACT_DOC,
         )  # fmt: skip
         load = UpsertLoadOperator.partial(
             task_id="load", destination_conn_id=destination_conn_id, table=destination_table,

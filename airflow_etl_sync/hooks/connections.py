@@ -60,6 +60,17 @@ def require_connection(conn_id: str) -> None:
         BaseHook.get_connection(conn_id)
 
 
+def is_postgres(conn_id: str) -> bool:
+    """Whether a connection leads to a PostgreSQL database.
+
+    :raises ConfigurationError: where there is no such connection
+    """
+    from airflow.providers.common.compat.sdk import BaseHook
+
+    with _explaining_absence(conn_id, "the type of that system"):
+        return BaseHook.get_connection(conn_id).conn_type in ("postgres", CDC_TYPE)
+
+
 def _access(conn_id: str, connection: Any) -> PostgresAccess:
     from psycopg.conninfo import make_conninfo
 

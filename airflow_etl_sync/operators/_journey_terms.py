@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast
 
 from airflow_etl_sync.core.keys import KeyStream, ReconcileRules
 from airflow_etl_sync.core.model import LoadRules, RunIdentity, Stream, TableName, WindowRules
@@ -214,6 +214,18 @@ def source_by(given: Any, stream: Stream) -> PostgresSource | DatabaseSource:
     from airflow_etl_sync.hooks.sources import source_of
 
     return source_of(arguments.as_text("source_conn_id", given.source_conn_id), stream)
+
+
+def may_stay_packed(source: Any, destination_conn_id: Any) -> TypeGuard[PostgresSource]:
+    """Whether the rows of a source go to where they are understood as the source packs them.
+
+    :raises ConfigurationError: where there is no such connection
+    """
+    from airflow_etl_sync.hooks.connections import is_postgres
+    from airflow_etl_sync.systems.postgres.source import PostgresSource
+
+    conn_id = arguments.as_optional_text("destination_conn_id", destination_conn_id)
+    return conn_id is not None and isinstance(source, PostgresSource) and is_postgres(conn_id)
 
 
 def splitting_source_by(given: Any, stream: Stream) -> PostgresSource:

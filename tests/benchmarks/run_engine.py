@@ -56,7 +56,7 @@ def run_one_task(orders: dict[str, Any]) -> dict[str, Any]:
 def run_chain(orders: dict[str, Any]) -> dict[str, Any]:
     """Extract, loads in parallel, advance, each in one of the workers."""
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-        list(pool.map(warm_up, [0.2] * WORKERS))  # all have started and imported this module
+        list(pool.map(time.sleep, [0.2] * WORKERS))  # all have started and imported this module
         began = time.monotonic()
         extraction = pool.submit(extract_step, orders).result()
         extracted = time.monotonic()
@@ -68,16 +68,11 @@ def run_chain(orders: dict[str, Any]) -> dict[str, Any]:
     return {"seconds": ended - began, "counts": counts, "steps": steps}
 
 
-def warm_up(seconds: float) -> None:
-    """Import what only the steps of the chain need, and give the other worker the time to do the same."""
-    import adbc_driver_postgresql.dbapi  # noqa: F401
-
-    time.sleep(seconds)
-
-
 def extract_step(orders: dict[str, Any]) -> Extraction:
+    source = _source(orders)
+    source.pack()  # as incremental_sync lets it between two PostgreSQL databases
     return extract(
-        _source(orders),
+        source,
         _destination(orders).engine,
         _staging(orders),
         stream=STREAM,

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import psycopg
 import pyarrow as pa
 import pytest
 
-from airflow_etl_sync.core.model import Counts, LoadRules, Stream, TableName, Window
-from airflow_etl_sync.errors import ConfigurationError, DataError, SourceError
+from airflow_etl_sync.core.model import Counts, LoadRules, RunIdentity, Stream, TableName, Window, WindowRules
+from airflow_etl_sync.core.staging import Staging
+from airflow_etl_sync.errors import ConfigurationError, DataError, SchemaError, SourceError
+from airflow_etl_sync.journey.extract import extract
+from airflow_etl_sync.journey.load import load
 from airflow_etl_sync.state import tables
 from airflow_etl_sync.systems.base import Destination, MergeKeys, Source, Tolerance, let_pack
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 from airflow_etl_sync.systems.postgres.packed import bytes_of, columns_of, is_packed
 from airflow_etl_sync.systems.postgres.source import PostgresSource
+from airflow_etl_sync.systems.postgres.types import staging_type
 
 STREAM = Stream(sync_key="t", cursor_field="id", table=TableName("t"))
 
@@ -70,7 +75,7 @@ def batches_of(source: PostgresSource) -> list[pa.RecordBatch]:
         return list(batches)
 
 
-def load(warehouse_db: str, source: PostgresSource) -> Counts:
+def load_directly(warehouse_db: str, source: PostgresSource) -> Counts:
     destination = PostgresDestination(PostgresAccess(warehouse_db), TableName("t"))
     tables.ensure(destination.engine)
     batches = batches_of(source)
@@ -122,7 +127,7 @@ def test_wide_rows_come_in_small_batches(source: psycopg.Connection, source_db: 
     batches = batches_of(packed(source_db))
     assert sum(batch.num_rows for batch in batches) == 30
     assert max(batch.nbytes for batch in batches) < 6 * 1024 * 1024
-    assert load(warehouse_db, packed(source_db)) == Counts(inserted=30)
+    assert load_directly(warehouse_db, packed(source_db)) == Counts(inserted=30)
 
 
 def test_an_empty_table_is_a_batch_that_tells_its_columns(source: psycopg.Connection, source_db: str) -> None:
@@ -171,8 +176,38 @@ def test_types_that_differ_meet_as_text_does(
     source.execute("CREATE TABLE t (id integer PRIMARY KEY, c character(4), n numeric, j jsonb, a integer[])")
     source.execute("INSERT INTO t VALUES (1, 'ab', 7, '\"x\"', '{1,2}')")
     warehouse.execute("CREATE TABLE t (id bigint PRIMARY KEY, c text, n integer, j text, a text)")
-    assert load(warehouse_db, packed(source_db)) == Counts(inserted=1)
+    assert load_directly(warehouse_db, packed(source_db)) == Counts(inserted=1)
     assert warehouse.execute("SELECT c, n, j, a FROM t").fetchone() == ("ab  ", 7, '"x"', "{1,2}")
+
+
+def test_packed_rows_are_staged_in_chunks(
+    source: psycopg.Connection, source_db: str, warehouse: psycopg.Connection, warehouse_db: str, tmp_path: Path
+) -> None:
+    source.execute("CREATE TABLE t (id integer PRIMARY KEY, n numeric(9,2), tags text[], c character(3), d timestamp)")
+    source.execute(
+        "INSERT INTO t SELECT n, n / 3.0, ARRAY[n::text, NULL], 'ab', now() FROM generate_series(1, 95) AS n"
+    )
+    counts = through_chunks(source_db, warehouse_db, Staging(tmp_path))
+    assert counts == Counts(inserted=95)
+    query = "SELECT * FROM t ORDER BY id"
+    assert warehouse.execute(query).fetchall() == source.execute(query).fetchall()
+
+
+def through_chunks(source_db: str, warehouse_db: str, staging: Staging) -> Counts:
+    destination = PostgresDestination(PostgresAccess(warehouse_db), TableName("t"))
+    extraction = extract(
+        packed(source_db), destination.engine, staging, stream=STREAM, rules=WindowRules(),
+        identity=RunIdentity("dag", "task", "run"), chunk_rows=10,
+    )  # fmt: skip
+    assert len(extraction.chunks) == 10
+    return sum((load(destination, staging, part, LoadRules()) for part in extraction.parts(3)), Counts())
+
+
+@pytest.mark.parametrize("told", [b"integer); DROP TABLE t; --", b"", None])
+def test_a_packed_column_that_says_another_type_is_refused(told: bytes | None) -> None:
+    field = pa.field("v", pa.null(), metadata=None if told is None else {b"etl_sync.staged_as": told})
+    with pytest.raises(SchemaError, match="Column 'v' is packed as what this package does not know"):
+        staging_type(field)
 
 
 def test_only_two_of_one_packing_understand_each_other(source: psycopg.Connection, source_db: str) -> None:

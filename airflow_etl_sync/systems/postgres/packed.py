@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from airflow_etl_sync.core.columns import ColumnTypes, noted
-from airflow_etl_sync.systems.postgres.types import OWN, StreamColumn, own_encoding, time_text
+from airflow_etl_sync.systems.postgres.types import OWN, PLAIN, StreamColumn, own_encoding, time_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,20 +30,6 @@ _COLUMNS = b"etl_sync.packed"
 _LENGTH = struct.Struct("!i")
 _FIELD_COUNT = 2  # bytes before the first field
 _TEXT = {"text", "varchar", "bpchar", "name", "json", "enum"}
-_PLAIN = {
-    "int2": "smallint",
-    "int4": "integer",
-    "int8": "bigint",
-    "float4": "real",
-    "float8": "double precision",
-    "bool": "boolean",
-    "uuid": "uuid",
-    "bytea": "bytea",
-    "date": "date",
-    "time": "time without time zone",
-    "timestamp": "timestamp without time zone",
-    "timestamptz": "timestamp with time zone",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +52,7 @@ def packed_column(column: StreamColumn, *, is_told: bool) -> PackedColumn:
     :param is_told: whether its values must be told, since reading goes on behind one of them
     """
     base = column.base_type
-    staged_as = _PLAIN.get(base) or ("text" if base in _TEXT else OWN.get(base, ""))
+    staged_as = PLAIN.get(base) or ("text" if base in _TEXT else OWN.get(base, ""))
     if is_told and base in OWN and base != "numeric":
         staged_as = ""
     return PackedColumn(column.name, column.type, column.plain_type, base, column.fallback_type, staged_as)

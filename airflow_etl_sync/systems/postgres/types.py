@@ -35,14 +35,18 @@ CURSOR_TYPES: dict[str, CursorType] = {
     "bpchar": "text",
 }
 
-_OWN_ELEMENTS = {
+PLAIN = {
     "bool": "boolean", "bytea": "bytea", "date": "date", "float4": "real", "float8": "double precision",
-    "int2": "smallint", "int4": "integer", "int8": "bigint", "jsonb": "jsonb", "numeric": "numeric", "text": "text",
+    "int2": "smallint", "int4": "integer", "int8": "bigint", "time": "time without time zone",
     "timestamp": "timestamp without time zone", "timestamptz": "timestamp with time zone", "uuid": "uuid",
-    "varchar": "character varying",
 }  # fmt: skip
-OWN = {"jsonb": "jsonb", "numeric": "numeric"} | {f"_{base}": f"{name}[]" for base, name in _OWN_ELEMENTS.items()}
+"""Types that are staged as what they are, however rows come."""
+
+_ELEMENTS = {**PLAIN, "jsonb": "jsonb", "numeric": "numeric", "text": "text", "varchar": "character varying"}
+OWN = {"jsonb": "jsonb", "numeric": "numeric"} | {f"_{base}": f"{name}[]" for base, name in _ELEMENTS.items()}
 """Types that Arrow has no like of, but that are staged as what they are where rows come packed by PostgreSQL."""
+
+STAGED_PACKED = frozenset(["text", *PLAIN.values(), *OWN.values()])
 
 ENCODING = b"etl_sync.encoding"
 _STAGED_AS = b"etl_sync.staged_as"
@@ -188,7 +192,7 @@ def staging_type(field: pa.Field) -> str:
     if pa.types.is_fixed_size_binary(kind) and kind.byte_width == 16:
         return "uuid"
     if kind == pa.null():
-        return str(field.metadata[_STAGED_AS].decode())
+        return _told_staging_type(field)
     names = {
         pa.int16(): "smallint",
         pa.int32(): "integer",
@@ -209,6 +213,14 @@ def staging_type(field: pa.Field) -> str:
     if kind not in names:
         raise SchemaError(f"Column {field.name!r} has the Arrow type {kind}, which has no staging type.")
     return names[kind]
+
+
+def _told_staging_type(field: pa.Field) -> str:
+    """The type that a column of packed rows names; a staged chunk may have been changed."""
+    told: str = (field.metadata or {}).get(_STAGED_AS, b"").decode(errors="replace")
+    if told not in STAGED_PACKED:
+        raise SchemaError(f"Column {field.name!r} is packed as what this package does not know.")
+    return told
 
 
 def array_element(text: str) -> str:
