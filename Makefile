@@ -2,6 +2,7 @@
 PYTHON ?= python3
 ROWS ?=
 PYTEST_ARGS ?=
+WORKERS ?= 2
 WHAT ?= sync
 VERSION ?= 3.1 3.2
 MINUTES ?= 30
@@ -26,8 +27,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,test,dev]'
 	touch $@
 
-test: $(STAMP) ## run every test; PYTEST_ARGS="-k name" chooses
-	$(BIN)/python -m pytest tests --durations=15 $(PYTEST_ARGS)
+test: $(STAMP) ## run every test, by WORKERS processes; PYTEST_ARGS="-k name" chooses
+	$(BIN)/python -m pytest tests --numprocesses $(WORKERS) --dist loadfile --durations=15 $(PYTEST_ARGS)
 
 test-system: $(STAMP) ## run the integration tests on the system's PostgreSQL 15, where it is installed
 	tests/system_postgres.sh $(BIN)/python -m pytest tests/integration --durations=5 $(PYTEST_ARGS)

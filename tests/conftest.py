@@ -14,11 +14,31 @@ import pytest
 from airflow_etl_sync.demo.postgres import Databases, EmbeddedPostgres
 from airflow_etl_sync.systems.database import access as database_access
 from airflow_etl_sync.systems.postgres import access
+from tests.contract.matrix import CONTRACT, Matrix
 from tests.object_storage import Bucket, ObjectStorage
 from tests.placing import quickest_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+_MATRIX = Matrix()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note what became of a test that holds a system to a promise, in whichever process it ran."""
+    for name, value in report.user_properties:
+        if name == CONTRACT and isinstance(value, (list, tuple)) and (report.when == "call" or not report.passed):
+            fixture, promise, system = value
+            _MATRIX.note(fixture, promise, system, report.outcome)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show at the end which system keeps which promise."""
+    if _MATRIX.outcomes:
+        terminalreporter.section("which system keeps which promise")
+        for line in _MATRIX.lines():
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

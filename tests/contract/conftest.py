@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.contract.matrix import Matrix
+from tests.contract.matrix import CONTRACT
 from tests.contract.systems import (
     DESTINATIONS,
     SOURCES,
@@ -20,8 +20,6 @@ from tests.contract.systems import (
     SqliteSystem,
 )
 from tests.mariadb import new_mariadb
-
-_MATRIX = Matrix()
 
 
 @pytest.fixture(params=SOURCES)
@@ -46,23 +44,16 @@ def destination_system(request: pytest.FixtureRequest, new_database: Callable[[s
     return PostgresSystem(new_database("warehouse"))
 
 
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Note what became of a test that holds a system to a promise."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note on its report which system a test holds to which promise; tests/conftest.py makes a table of it."""
+    report = yield
     mark = item.get_closest_marker("contract")
     params = getattr(item, "callspec", None)
-    if mark is None or params is None:
-        return
-    skipped = call.excinfo is not None and call.excinfo.errisinstance(pytest.skip.Exception)
-    if call.when == "call" or call.excinfo is not None:
-        outcome = "skipped" if skipped else "failed" if call.excinfo else "passed"
+    if mark is not None and params is not None:
         for fixture in ("system", "destination_system"):
             if fixture in params.params:
-                _MATRIX.note(fixture, mark.args[0], params.params[fixture], outcome)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show the matrix at the end."""
-    if _MATRIX.outcomes:
-        terminalreporter.section("which system keeps which promise")
-        for line in _MATRIX.lines():
-            terminalreporter.write_line(line)
+                note: tuple[str, object] = (CONTRACT, [fixture, mark.args[0], params.params[fixture]])
+                if note not in report.user_properties:
+                    report.user_properties.append(note)
+    return report
