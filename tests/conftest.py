@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 from contextlib import ExitStack
+from functools import cache
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -14,15 +15,16 @@ import pytest
 from airflow_etl_sync.demo.postgres import Databases, EmbeddedPostgres
 from airflow_etl_sync.systems.database import access as database_access
 from airflow_etl_sync.systems.postgres import access
-from tests.contract.matrix import CONTRACT, Matrix
 from tests.object_storage import Bucket, ObjectStorage
 from tests.placing import quickest_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.contract.matrix import Matrix
 
-_MATRIX = Matrix()
+CONTRACT = "contract"
+"""Under this name a test's report says by which fixture which promise of which system it tried."""
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -30,15 +32,23 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     for name, value in report.user_properties:
         if name == CONTRACT and isinstance(value, (list, tuple)) and (report.when == "call" or not report.passed):
             fixture, promise, system = value
-            _MATRIX.note(fixture, promise, system, report.outcome)
+            _matrix().note(fixture, promise, system, report.outcome)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show at the end which system keeps which promise."""
-    if _MATRIX.outcomes:
+    if _matrix.cache_info().currsize:
         terminalreporter.section("which system keeps which promise")
-        for line in _MATRIX.lines():
+        for line in _matrix().lines():
             terminalreporter.write_line(line)
+
+
+@cache
+def _matrix() -> Matrix:
+    """Made when it is needed: it knows systems for which not every environment has the libraries."""
+    from tests.contract.matrix import Matrix
+
+    return Matrix()
 
 
 @pytest.fixture(scope="session")

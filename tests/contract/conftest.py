@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.matrix import CONTRACT
+from tests.conftest import CONTRACT
 from tests.contract.systems import (
     DESTINATIONS,
     SOURCES,

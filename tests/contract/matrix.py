@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from tests.contract.exceptions import DESTINATION_PROMISES, EXCEPTIONS, SOURCE_PROMISES
 from tests.contract.systems import DESTINATIONS, SOURCES
 
-CONTRACT = "contract"
-"""Under this name a test's report says by which fixture which promise of which system it tried."""
-
 _WORDS = {"passed": "yes", "failed": "NO", "skipped": "not run"}
 _WORST_FIRST = ("failed", "skipped", "passed")
 _ROLES = {"system": ("source", SOURCES), "destination_system": ("destination", DESTINATIONS)}
