@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.hooks.connections import CDC_TYPE, postgres_access, require_connection
+from airflow_etl_sync.hooks.databases import by_hook, mysql, sqlite_path
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from airflow_etl_sync.core.model import TableName
     from airflow_etl_sync.systems.base import Destination
+    from airflow_etl_sync.systems.database.access import DatabaseAccess
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 _POSTGRES = ("postgres", CDC_TYPE)
@@ -52,12 +54,7 @@ def destination_of(conn_id: str, table: TableName, state_conn_id: str | None = N
 
         access = postgres_access(conn_id)
         return Reached(PostgresDestination(access, table), access, table)
-    make = _MAKERS.get(str(connection.conn_type))
-    if make is None:
-        raise ConfigurationError(
-            f"The connection {conn_id!r} is of type {connection.conn_type!r}, which cannot be a destination: choose "
-            f"one of type {', '.join(map(repr, ['postgres', *_MAKERS]))}."
-        )
+    make = _MAKERS.get(str(connection.conn_type), _database)
     state = state_access(state_conn_id or conn_id)
     return Reached(make(conn_id, connection, table, state.engine()), state)
 
@@ -79,4 +76,29 @@ def state_access(conn_id: str) -> PostgresAccess:
     return postgres_access(conn_id)
 
 
+def _database(conn_id: str, connection: Any, table: TableName, state: Engine) -> Destination:
+    from airflow_etl_sync.systems.database.destination import DatabaseDestination
+
+    return DatabaseDestination(_access(conn_id, connection), table, state)
+
+
+def _access(conn_id: str, connection: Any) -> DatabaseAccess:
+    if connection.conn_type == "mysql":
+        return mysql(conn_id, connection)
+    return _sqlite(conn_id, connection) if connection.conn_type == "sqlite" else by_hook(conn_id, connection, _ROLE)
+
+
+def _sqlite(conn_id: str, connection: Any) -> DatabaseAccess:
+    from airflow_etl_sync.systems.database.access import sqlite_writer
+
+    path = sqlite_path(connection)
+    if not path.name or not path.parent.is_dir():
+        raise ConfigurationError(
+            f"The connection {conn_id!r} names no file in a folder that is there: give its path as the host."
+        )
+    return sqlite_writer(path)
+
+
+_ROLE = "destination"
 _MAKERS: Mapping[str, Maker] = {}
+"""By the type of the connection; what is not named here is taken for a database that speaks SQLAlchemy."""
