@@ -87,14 +87,15 @@ def incremental_sync(
     :param sync_key: the unique name of the sync
     :param source_conn_id: connection to read from, of type ``postgres``, ``mysql`` or ``sqlite``, or of another
         database whose hook speaks SQLAlchemy
-    :param destination_conn_id: connection of type ``postgres`` to load into
+    :param destination_conn_id: connection to load into
     :param destination_table: the table to load (``schema.table``)
     :param cursor_field: the column that grows when a record changes
     :param table: the table to read; exactly one of ``table`` and ``sql``
     :param sql: the query to read, or the name of a ``.sql`` file. Where it says ``:window(orders.updated_at)``, the
         window is applied there, else around it. What stands there is of the cursor's type, or with numbers the cursor
         itself; what the query computes from the rows there, it computes from the window's rows only
-    :param state_conn_id: connection that keeps the watermark, by default the destination's
+    :param state_conn_id: connection of type ``postgres`` that keeps the watermark, by default the destination's; to be
+        given where that is of another type
     :param primary_key: the columns that name a record; by default the source table's own key
     :param columns: the columns to read; by default all
     :param where: an SQL condition that every row must meet
@@ -130,9 +131,9 @@ def incremental_sync(
         )  # fmt: skip
         load = UpsertLoadOperator.partial(
             task_id="load", destination_conn_id=destination_conn_id, table=destination_table,
-            primary_key=primary_key, conflict=conflict, conflict_field=conflict_field, create_table=create_table,
-            synced_at_column=synced_at_column, schema_contract=schema_contract, max_errors=max_errors,
-            max_error_percent=max_error_percent, map_index_template=PART, doc_md=LOAD_DOC,
+            state_conn_id=state_conn_id, primary_key=primary_key, conflict=conflict, conflict_field=conflict_field,
+            create_table=create_table, synced_at_column=synced_at_column, schema_contract=schema_contract,
+            max_errors=max_errors, max_error_percent=max_error_percent, map_index_template=PART, doc_md=LOAD_DOC,
         ).expand(extraction=extract.output)  # fmt: skip
         advance = WatermarkAdvanceOperator(
             task_id="advance",

@@ -12,7 +12,7 @@ from airflow_etl_sync.core.columns import noted
 from airflow_etl_sync.core.history import HISTORY_COLUMNS, HISTORY_KEY, SEQUENCE
 from airflow_etl_sync.core.model import Counts, LoadRules, TableName
 from airflow_etl_sync.errors import DestinationError, SchemaError, explaining
-from airflow_etl_sync.systems.base import Merged, MergeKeys, StagedChunk, Tolerance
+from airflow_etl_sync.systems.base import Landed, Merged, MergeKeys, StagedChunk, Tolerance
 from airflow_etl_sync.systems.postgres.access import PostgresAccess, driver_of
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 from airflow_etl_sync.systems.postgres.sql.staging import read_staged
@@ -126,6 +126,10 @@ class HistoryCopy:
         taken = self._take_out_copied(driver, staged) if self._has_begun else 0
         merged = self._target.append(connection, staged, rows - taken, rules, tolerance)
         return replace(merged, counts=merged.counts + Counts(skipped=taken))
+
+    def recall(self, extraction_id: str) -> dict[int, Landed]:  # noqa: ARG002
+        """Nothing: what was merged is in the ledger, by the same transaction."""
+        return {}
 
     def _placed(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import pyarrow as pa

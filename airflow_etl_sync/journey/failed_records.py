@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Engine
 from airflow_etl_sync.core.columns import noted
 from airflow_etl_sync.core.model import Chunk, Counts, RunIdentity, TableName, Window
 from airflow_etl_sync.errors import DestinationError, explaining
-from airflow_etl_sync.journey.load import merge_once, stage
+from airflow_etl_sync.journey.load import stage
+from airflow_etl_sync.journey.merging import merge_once
 from airflow_etl_sync.state import failed_records, ledger, runs, tables
 from airflow_etl_sync.state.failed_records import StoredRecord
 from airflow_etl_sync.state.runs import Run

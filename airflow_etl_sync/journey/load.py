@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-
-from sqlalchemy import Connection
 
 from airflow_etl_sync.core.ahead import CHUNKS_AHEAD, ahead
 from airflow_etl_sync.core.model import Chunk, Counts, Extraction, LoadRules
 from airflow_etl_sync.core.staging import Staging, read_batches
-from airflow_etl_sync.errors import DestinationError, StateError, explaining
-from airflow_etl_sync.state import failed_records, ledger, runs, tables
+from airflow_etl_sync.errors import DestinationError, explaining
+from airflow_etl_sync.journey.merging import merge_once, record_landed
+from airflow_etl_sync.state import ledger, runs, tables
+from airflow_etl_sync.state.ledger import Checkpoint
 from airflow_etl_sync.state.runs import Run
-from airflow_etl_sync.systems.base import Destination, MergeKeys, StagedChunk, Tolerance
-from airflow_etl_sync.systems.recording import record_merged
+from airflow_etl_sync.systems.base import Destination, MergeKeys, StagedChunk
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,6 +43,7 @@ def load(
     done = _loaded(destination, extraction)
     keys = MergeKeys(extraction.primary_key, extraction.cursor_field, are_new=extraction.is_whole)
     pending = [chunk for chunk in extraction.chunks if chunk.number not in done]
+    pending = _record_landed(destination, extraction, pending, keys, rules)
     with ahead(_stage_all(destination, staging, extraction, pending, try_number), CHUNKS_AHEAD) as waiting:
         for chunk, staged in waiting:
             doing = explaining(DestinationError, f"load chunk {chunk.number}")
@@ -61,6 +60,20 @@ def _loaded(destination: Destination, extraction: Extraction) -> dict[int, Count
     with explaining(DestinationError, "read the ledger"), destination.engine.begin() as connection:
         runs.get(connection, extraction.extraction_id)
         return ledger.loaded(connection, extraction.extraction_id).get(destination.target, {})
+
+
+def _record_landed(
+    destination: Destination, extraction: Extraction, pending: Sequence[Chunk], keys: MergeKeys, rules: LoadRules
+) -> list[Chunk]:
+    """Enter chunks into the ledger that an earlier try has landed elsewhere; the rest is still to be loaded."""
+    landed = destination.recall(extraction.extraction_id) if pending else {}
+    for chunk in pending:
+        if chunk.number in landed:
+            with explaining(DestinationError, f"note chunk {chunk.number}"), destination.engine.begin() as connection:
+                record_landed(
+                    destination, connection, extraction.extraction_id, chunk, landed[chunk.number], keys, rules
+                )
+    return [chunk for chunk in pending if chunk.number not in landed]
 
 
 def _stage_all(
@@ -99,64 +112,24 @@ def merge_checkpoint(
     doing = explaining(DestinationError, f"load chunk {chunk.number}")
     with doing, destination.engine.begin() as connection:
         runs.hold(connection, run)
-        merge_once(destination, connection, run.extraction_id, chunk, staged, keys, rules)
+        merge_once(destination, connection, run.extraction_id, chunk, staged, keys, rules, position)
         ledger.record_extracted(connection, run.extraction_id, chunk, position)
 
 
-def merge_once(
-    destination: Destination,
-    connection: Connection,
-    extraction_id: str,
-    chunk: Chunk,
-    staged: StagedChunk,
-    keys: MergeKeys,
-    rules: LoadRules,
-) -> Counts | None:
-    """Merge a staged chunk and note it in the ledger, in the caller's transaction.
+def recover(
+    destination: Destination, run: Run, checkpoint: Checkpoint, keys: MergeKeys, rules: LoadRules
+) -> Checkpoint:
+    """Where a run that stages nothing on disk goes on: behind what its earlier tries have landed elsewhere, too.
 
-    :returns: its counts, or None where another try has loaded it in the meantime
+    What its source gives now may be other rows, so a chunk that has landed is none that could be merged again.
     """
-    run = runs.get(connection, extraction_id)
-    _refuse_overtaken(run, rules)
-    if not ledger.claim(connection, extraction_id, chunk.number, destination.target):
-        return None
-    tolerance = _tolerance(connection, run, destination.target, chunk.rows, rules)
-    merged = destination.merge(connection, staged, chunk.rows, keys, rules, tolerance)
-    counts = merged.counts
-    if counts.processed != chunk.rows or counts.errors != len(merged.failed):
-        raise AssertionError(f"counts of chunk {chunk.number} do not add up: {counts} of {chunk.rows} rows")
-    ledger.record_loaded(connection, extraction_id, chunk.number, destination.target, counts)
-    terms = replace(
-        rules,
-        primary_key=rules.primary_key or keys.primary_key,
-        conflict_field=rules.conflict_field or keys.cursor_field,
-    )
-    record_merged(connection, run, destination.target, terms, merged)
-    log.info("Merged chunk %d: %s", chunk.number, counts)
-    return counts
-
-
-def _tolerance(connection: Connection, run: Run, target: str, rows: int, rules: LoadRules) -> Tolerance:
-    """How many of the next rows may fail, and which rows failed before."""
-    watched = tuple(failed_records.open_keys(connection, run.sync_key, target))
-    if not rules.tolerates_errors:
-        return Tolerance(0, watched)
-    loaded = ledger.loaded(connection, run.extraction_id).get(target, {})
-    return Tolerance(rules.allowed_errors(sum(loaded.values(), Counts()), rows), watched)
-
-
-def _refuse_overtaken(run: Run, rules: LoadRules) -> None:
-    """Keep a run from writing rows that are older than those of its successor.
-
-    A backfill may go on where a row's age decides, or where it overwrites nothing; a replay always, since its
-    records are closed by newer rows of their keys.
-
-    :raises StateError: where a newer run of the sync has begun
-    """
-    is_harmless = run.kind == "replay" or (run.kind == "backfill" and rules.conflict in ("latest_wins", "dest_wins"))
-    if run.is_overtaken and not is_harmless:
-        raise StateError(
-            f"A newer run of {run.sync_key!r} has begun, so this one may not load older rows over its rows. "
-            "Clear the extract task to run again, one run at a time (max_active_runs=1)"
-            + (", or load the backfill with latest_wins." if run.kind == "backfill" else ".")
-        )
+    landed = destination.recall(run.extraction_id) if run.is_resumed else {}
+    for number in sorted(landed.keys() - {chunk.number for chunk in checkpoint.chunks}):
+        found = landed[number]
+        chunk, position = Chunk(number, found.merged.counts.processed, 0), dict(found.position or {})
+        with explaining(DestinationError, f"note chunk {number}"), destination.engine.begin() as connection:
+            runs.hold(connection, run)
+            record_landed(destination, connection, run.extraction_id, chunk, found, keys, rules)
+            ledger.record_extracted(connection, run.extraction_id, chunk, position)
+        checkpoint = Checkpoint((*checkpoint.chunks, chunk), position)
+    return checkpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,11 @@ from airflow_etl_sync.core.model import Chunk, CursorValue, LoadRules, RunIdenti
 from airflow_etl_sync.core.records import RecordRules
 from airflow_etl_sync.errors import ConfigurationError, DataError, DestinationError, EtlSyncError, explaining
 from airflow_etl_sync.journey.advance import Advanced, close
-from airflow_etl_sync.journey.load import merge_checkpoint, stage
+from airflow_etl_sync.journey.load import merge_checkpoint, recover, stage
 from airflow_etl_sync.journey.opening import fingerprint
 from airflow_etl_sync.journey.sync import SyncReport, report_of
 from airflow_etl_sync.state import cursor_values, ledger, runs, tables, watermarks
+from airflow_etl_sync.state.ledger import Checkpoint
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.state.watermarks import Watermark
 from airflow_etl_sync.systems.base import MergeKeys, TypedDestination
@@ -62,7 +63,10 @@ def load_records(
     """
     began = time.monotonic()
     opened = _open(destination, rules, load_rules, identity)
-    loading = _Loading(destination, rules, load_rules, opened, try_number)
+    keys = MergeKeys(load_rules.primary_key, "")  # of two records of one key the one that came last is taken
+    done = recover(destination, opened.run, Checkpoint(opened.done), keys, load_rules).chunks
+    opened = replace(opened, done=done)
+    loading = _Loading(destination, rules, load_rules, keys, opened, try_number)
     rows = sum(chunk.rows for chunk in opened.done) + loading.load(give, chunk_rows)
     with explaining(DestinationError, "close the run"), destination.engine.begin() as connection:
         runs.record_high(connection, opened.run, loading.next_watermark(connection))
@@ -123,6 +127,7 @@ class _Loading:
     destination: TypedDestination
     rules: RecordRules
     load_rules: LoadRules
+    keys: MergeKeys
     opened: _Opened
     try_number: int
     highest: Highest | None = field(init=False)
@@ -161,8 +166,7 @@ class _Loading:
         run = self.opened.run
         staged = stage(self.destination, run.extraction_id, number, self.try_number, reader.schema, reader)
         chunk = Chunk(number, reader.rows, 0)
-        keys = MergeKeys(self.load_rules.primary_key, "")  # of two records of one key the one that came last is taken
-        merge_checkpoint(self.destination, run, chunk, staged, keys, self.load_rules, {})
+        merge_checkpoint(self.destination, run, chunk, staged, self.keys, self.load_rules, {})
         return chunk.rows
 
     def next_watermark(self, connection: Any) -> CursorValue | None:

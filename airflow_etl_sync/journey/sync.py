@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_etl_sync.core.ahead import BATCHES_AHEAD, CHUNKS_AHEAD, ahead
@@ -13,7 +13,7 @@ from airflow_etl_sync.core.chunking import cut
 from airflow_etl_sync.core.model import Chunk, Counts, CursorValue, LoadRules, RunIdentity, Stream, Window, WindowRules
 from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.journey.advance import Advanced, close
-from airflow_etl_sync.journey.load import merge_checkpoint, stage
+from airflow_etl_sync.journey.load import merge_checkpoint, recover, stage
 from airflow_etl_sync.journey.opening import open_run
 from airflow_etl_sync.state import runs
 from airflow_etl_sync.state.health import Health
@@ -89,8 +89,9 @@ def sync(
         host="",
         resumable_at=resumable_at,
     )
-    run, checkpoint = opening.run, opening.checkpoint
-    keys = MergeKeys(opening.shape.primary_key, stream.cursor_field, are_new=opening.is_whole)
+    keys = MergeKeys(opening.shape.primary_key, stream.cursor_field)
+    opening = replace(opening, checkpoint=recover(destination, opening.run, opening.checkpoint, keys, load_rules))
+    run, checkpoint, keys = opening.run, opening.checkpoint, replace(keys, are_new=opening.is_whole)
     loading = _Loading(source, destination, keys, load_rules, run)
     rows = sum(chunk.rows for chunk in checkpoint.chunks)
     with (

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.core.history import ApplyMode
     from airflow_etl_sync.core.keys import DeleteMode
     from airflow_etl_sync.core.model import ConflictStrategy, OnCursorNull, SchemaContract
+    from airflow_etl_sync.hooks.destinations import Reached
     from airflow_etl_sync.systems.database.source import DatabaseSource
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
     from airflow_etl_sync.systems.postgres.source import PostgresSource
@@ -204,6 +205,29 @@ def access_by(given: Any, name: str) -> PostgresAccess:
     from airflow_etl_sync.hooks.connections import postgres_access
 
     return postgres_access(arguments.as_text(name, getattr(given, name)))
+
+
+def state_by(given: Any) -> PostgresAccess:
+    """Give the way into the database that keeps the state: ``state_conn_id``'s, or the destination's own.
+
+    :raises ConfigurationError: where neither is named, there is no such connection, or it is none to PostgreSQL
+    """
+    from airflow_etl_sync.hooks.destinations import state_access
+
+    named = arguments.as_optional_text("state_conn_id", given.state_conn_id)
+    return state_access(named or arguments.as_text("destination_conn_id", getattr(given, "destination_conn_id", None)))
+
+
+def destination_by(given: Any, table: TableName) -> Reached:
+    """Give the destination whose connection ``destination_conn_id`` names, of whichever system that is.
+
+    :raises ConfigurationError: where it names none, there is no such connection, or nothing says where the state is
+        kept
+    """
+    from airflow_etl_sync.hooks.destinations import destination_of
+
+    state_conn_id = arguments.as_optional_text("state_conn_id", given.state_conn_id)
+    return destination_of(arguments.as_text("destination_conn_id", given.destination_conn_id), table, state_conn_id)
 
 
 def source_by(given: Any, stream: Stream) -> PostgresSource | DatabaseSource:

@@ -136,10 +136,10 @@ class IncrementalExtractOperator(LineageTeller, BaseOperator):
 
     def _skip_with_plan(self, context: Context) -> NoReturn:
         from airflow_etl_sync.journey.planning import plan
-        from airflow_etl_sync.operators._journey_terms import access_by, source_by, stream_of, window_rules_of
+        from airflow_etl_sync.operators._journey_terms import source_by, state_by, stream_of, window_rules_of
 
         stream = stream_of(self)
-        source, state = source_by(self, stream), access_by(self, "state_conn_id").engine()
+        source, state = source_by(self, stream), state_by(self).engine()
         found = plan(source, state, stream=stream, rules=window_rules_of(self))
         context["ti"].xcom_push(key="plan", value=found.to_json())
         raise AirflowSkipException(f"A dry run: about {found.estimated_rows} rows would be read.")
@@ -147,10 +147,10 @@ class IncrementalExtractOperator(LineageTeller, BaseOperator):
     def _extract(self, context: Context) -> Extraction:
         from airflow_etl_sync.journey.extract import extract
         from airflow_etl_sync.operators._journey_terms import (
-            access_by,
             identity_of,
             may_stay_packed,
             source_by,
+            state_by,
             stream_of,
             window_rules_of,
         )
@@ -158,7 +158,7 @@ class IncrementalExtractOperator(LineageTeller, BaseOperator):
 
         stream, rules = stream_of(self), window_rules_of(self)
         chunk_rows = arguments.as_count("chunk_rows", self.chunk_rows)
-        source, state = source_by(self, stream), access_by(self, "state_conn_id")
+        source, state = source_by(self, stream), state_by(self)
         if may_stay_packed(source, self.destination_conn_id):
             source.pack()
         staging = open_staging(arguments.as_optional_text("staging_uri", self.staging_uri))

@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 class UpsertLoadOperator(LineageTeller, BaseOperator):
     """Upsert the chunks of an extraction, or of one part of it, into a table, each exactly once.
 
-    Every chunk is merged in one transaction together with its line in the ledger, so a try that follows a
-    failed one skips what is loaded already and the counts stay exact. Returns the counts:
+    Every chunk is merged in one transaction together with its line in the ledger, or remembered by a destination that
+    is no PostgreSQL in the transaction that merges it, so a try that follows a failed one skips what is loaded already
+    and the counts stay exact. Returns the counts:
     ``processed = inserted + updated + skipped + errors``. All arguments are templated.
 
     :param extraction: what the extract returned: one part, or the list of all parts
-    :param destination_conn_id: connection of type ``postgres`` to load into
+    :param destination_conn_id: connection to load into
     :param table: the table to load (``schema.table``)
+    :param state_conn_id: connection of type ``postgres`` that keeps the state, the extract's; by default the
+        destination's. A destination of type ``postgres`` keeps the state beside its rows, whatever is given here
     :param primary_key: the columns that name a record; by default those of the extraction
     :param conflict: who wins where a record is there already: ``source_wins``, ``dest_wins``,
         ``latest_wins`` or ``merge_non_null``
@@ -46,8 +49,8 @@ class UpsertLoadOperator(LineageTeller, BaseOperator):
     """
 
     template_fields = (
-        "extraction", "destination_conn_id", "table", "primary_key", "conflict", "conflict_field", "create_table",
-        "synced_at_column", "schema_contract", "max_errors", "max_error_percent",
+        "extraction", "destination_conn_id", "table", "state_conn_id", "primary_key", "conflict", "conflict_field",
+        "create_table", "synced_at_column", "schema_contract", "max_errors", "max_error_percent",
     )  # fmt: skip
     template_fields_renderers: ClassVar[dict[str, str]] = {"extraction": "json"}
     ui_color = "#d5ead0"
@@ -59,6 +62,7 @@ class UpsertLoadOperator(LineageTeller, BaseOperator):
         extraction: Mapping[str, Any] | Sequence[Mapping[str, Any]] | Any,
         destination_conn_id: str,
         table: str,
+        state_conn_id: str | None = None,
         primary_key: str | Sequence[str] | None = None,
         conflict: str = "source_wins",
         conflict_field: str | None = None,
@@ -73,6 +77,7 @@ class UpsertLoadOperator(LineageTeller, BaseOperator):
         self.extraction = extraction
         self.destination_conn_id = destination_conn_id
         self.table = table
+        self.state_conn_id = state_conn_id
         self.primary_key = primary_key
         self.conflict = conflict
         self.conflict_field = conflict_field
@@ -97,17 +102,16 @@ class UpsertLoadOperator(LineageTeller, BaseOperator):
 
     def _load(self, extraction: Extraction, try_number: int) -> Counts:
         from airflow_etl_sync.journey.load import load
-        from airflow_etl_sync.operators._journey_terms import access_by, load_rules_of, table_of
+        from airflow_etl_sync.operators._journey_terms import destination_by, load_rules_of, table_of
         from airflow_etl_sync.operators._staging_place import open_staging
-        from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 
         rules, table = load_rules_of(self), table_of("table", self.table)
-        access = access_by(self, "destination_conn_id")
+        reached = destination_by(self, table)
         staging = open_staging(extraction.staging_uri)
-        counts = load(PostgresDestination(access, table), staging, extraction, rules, try_number)
+        counts = load(reached.destination, staging, extraction, rules, try_number)
         self.flows = (
             Flow(
-                origin=extraction.origin, state=access, target=table,
+                origin=extraction.origin, state=reached.state, target=reached.table_beside_state,
                 extraction_id=extraction.extraction_id, counts=counts,
             ),
         )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
+from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.observability.assets import LoadsTables
 from airflow_etl_sync.observability.lineage import Flow, LineageTeller, origin_of
 from airflow_etl_sync.observability.links import SyncLink
@@ -27,15 +28,18 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
     """Read what changed, upsert it and move the watermark in one task, without staging in between.
 
     Rows, ledger and watermark are committed together in the destination database, which also keeps the
-    state. Returns a report with the window, the counts and the seconds. All arguments are templated.
+    state. A destination that is no PostgreSQL remembers itself what it has loaded, and ``state_conn_id`` names the
+    database of the state. Returns a report with the window, the counts and the seconds. All arguments are templated.
 
     :param sync_key: the unique name of the sync
     :param source_conn_id: connection to read from, of type ``postgres``, ``mysql`` or ``sqlite``, or of another
         database whose hook speaks SQLAlchemy
-    :param destination_conn_id: connection of type ``postgres`` to load into; its schema ``etl_sync``
+    :param destination_conn_id: connection to load into; where it is of type ``postgres``, its schema ``etl_sync``
         keeps the watermark
     :param cursor_field: the column that grows when a record changes
     :param destination_table: the table to load (``schema.table``)
+    :param state_conn_id: connection of type ``postgres`` whose schema ``etl_sync`` keeps the watermark, where the
+        destination is of another type
     :param table: the table to read (``schema.table``); exactly one of ``table`` and ``sql``
     :param sql: the query to read, or the name of a ``.sql`` file. Where it says ``:window(orders.updated_at)``, the
         window is applied there, else around it. What stands there is of the cursor's type, or with numbers the cursor
@@ -65,10 +69,10 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
     """
 
     template_fields = (
-        "sync_key", "source_conn_id", "destination_conn_id", "cursor_field", "destination_table", "table", "sql",
-        "primary_key", "columns", "where", "lag", "initial_value", "on_cursor_null", "range_start", "range_end",
-        "full_refresh", "conflict", "conflict_field", "create_table", "synced_at_column", "schema_contract",
-        "max_errors", "max_error_percent", "chunk_rows", "is_dry_run",
+        "sync_key", "source_conn_id", "destination_conn_id", "cursor_field", "destination_table", "state_conn_id",
+        "table", "sql", "primary_key", "columns", "where", "lag", "initial_value", "on_cursor_null", "range_start",
+        "range_end", "full_refresh", "conflict", "conflict_field", "create_table", "synced_at_column",
+        "schema_contract", "max_errors", "max_error_percent", "chunk_rows", "is_dry_run",
     )  # fmt: skip
     template_ext = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
@@ -83,6 +87,7 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         destination_conn_id: str,
         cursor_field: str,
         destination_table: str,
+        state_conn_id: str | None = None,
         table: str | None = None,
         sql: str | None = None,
         primary_key: str | Sequence[str] | None = None,
@@ -111,6 +116,7 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         self.destination_conn_id = destination_conn_id
         self.cursor_field = cursor_field
         self.destination_table = destination_table
+        self.state_conn_id = state_conn_id
         self.table = table
         self.sql = sql
         self.primary_key = primary_key
@@ -149,15 +155,15 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
 
     def _plan(self) -> dict[str, Any]:
         from airflow_etl_sync.journey.planning import plan
-        from airflow_etl_sync.operators._journey_terms import access_by, source_by, stream_of, window_rules_of
+        from airflow_etl_sync.operators._journey_terms import source_by, state_by, stream_of, window_rules_of
 
-        stream, state = stream_of(self), access_by(self, "destination_conn_id").engine()
+        stream, state = stream_of(self), state_by(self).engine()
         return plan(source_by(self, stream), state, stream=stream, rules=window_rules_of(self)).to_json()
 
     def _sync(self, context: Context) -> SyncReport:
         from airflow_etl_sync.journey.sync import sync
         from airflow_etl_sync.operators._journey_terms import (
-            access_by,
+            destination_by,
             identity_of,
             load_rules_of,
             source_by,
@@ -165,20 +171,29 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
             table_of,
             window_rules_of,
         )
-        from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 
         stream, window_rules, load_rules = stream_of(self), window_rules_of(self), load_rules_of(self)
         table, chunk_rows = table_of("destination_table", self.destination_table), self.chunk_rows
-        source, destination = source_by(self, stream), access_by(self, "destination_conn_id")
+        source, reached = source_by(self, stream), destination_by(self, table)
+        self._refuse_state_apart(is_beside=reached.table_beside_state is not None)
         report = sync(
-            source, PostgresDestination(destination, table),
+            source, reached.destination,
             stream=stream, window_rules=window_rules, load_rules=load_rules, identity=identity_of(context),
             chunk_rows=arguments.as_count("chunk_rows", chunk_rows), try_number=context["ti"].try_number,
         )  # fmt: skip
         self.flows = (
             Flow(
-                origin=origin_of(source.access, stream.table, stream.sql), state=destination, target=table,
-                extraction_id=report.extraction_id, counts=report.counts,
+                origin=origin_of(source.access, stream.table, stream.sql), state=reached.state,
+                target=reached.table_beside_state, extraction_id=report.extraction_id, counts=report.counts,
             ),
         )  # fmt: skip
         return report
+
+    def _refuse_state_apart(self, *, is_beside: bool) -> None:
+        """A destination that is PostgreSQL keeps its state; what is said to the contrary would be passed over."""
+        named = arguments.as_optional_text("state_conn_id", self.state_conn_id)
+        if is_beside and named not in (None, self.destination_conn_id):
+            raise ConfigurationError(
+                f"The destination {self.destination_conn_id!r} is PostgreSQL and keeps the state beside the rows, so "
+                "that both are committed together: leave out state_conn_id."
+            )

@@ -35,6 +35,7 @@ class Run:
     :param attempt: counts the tries of the extracting task; only the last may go on with it
     :param is_resumed: whether more than one snapshot fed it
     :param is_overtaken: whether a newer run of the sync has begun since
+    :param started_at: later than that of every run of the sync that began before, whatever the workers' clocks say
     """
 
     extraction_id: str
@@ -47,6 +48,7 @@ class Run:
     fences: list[dict[str, Any]]
     staging_uri: str
     host: str
+    started_at: datetime
     attempt: int = 1
     is_resumed: bool = False
     is_overtaken: bool = False
@@ -103,6 +105,7 @@ def start(
         fences=list(fences),
         staging_uri=staging_uri,
         host=host,
+        started_at=_next_start(connection, sync_key),
     )
     bounds = [value for value in (window.low, window.high, window.below) if value]
     connection.execute(
@@ -115,12 +118,17 @@ def start(
             high=_text(window.high),
             below=_text(window.below),
             protection=window.protection,
-            started_at=datetime.now(timezone.utc),
             rows_extracted=0,
             columns=dict(columns or {}),
         )
     )
     return run
+
+
+def _next_start(connection: Connection, sync_key: str) -> datetime:
+    newest = connection.scalar(select(func.max(sync_run.c.started_at)).where(sync_run.c.sync_key == sync_key))
+    now = datetime.now(timezone.utc)
+    return now if newest is None else max(now, newest + timedelta(microseconds=1))
 
 
 def find_unfinished(

@@ -123,16 +123,40 @@ class PlanningSource(Source, Protocol):
         """The statements of a window, not run."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """By what a destination away from the state tables knows a chunk again: the same in every try.
+
+    :param sync_key: whose chunk it is
+    :param extraction_id: of which run
+    :param number: its place in the run
+    :param turn: the place of the run among those of its sync, higher for a newer one; microseconds since 1970
+    :param overtakes: whether older runs of the sync may land nothing more in the table once this chunk has landed
+    :param yields: whether it may not land once a newer run that overtakes has landed something
+    :param position: where reading goes on behind the chunk; None for one that is staged on disk
+    """
+
+    sync_key: str
+    extraction_id: str
+    number: int
+    turn: int
+    overtakes: bool
+    yields: bool
+    position: Position | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class StagedChunk:
     """A chunk on the destination's side, not yet merged.
 
-    :param name: the staging table
+    :param name: the staging table, another one in each try
     :param schema: what it holds
+    :param mark: what the chunk is remembered by; there when it is merged
     """
 
     name: str
     schema: pa.Schema
+    mark: Mark | None = None
 
 
 class Destination(Protocol):
@@ -140,11 +164,24 @@ class Destination(Protocol):
 
     The promise: ``merge`` changes nothing unless its transaction commits, and merging the same rows again
     changes nothing more. Staged rows are invisible to readers of the target.
+
+    Where the table is in reach of the state tables' transaction, that is the merge's. Where it is elsewhere, the merge
+    has a transaction of its own, which it commits before it returns: inside the caller's, which has claimed the chunk
+    in the ledger and holds the run. In that same transaction of its own the destination writes down the chunk's mark
+    and what the merge came to. What commits there and not here is harmless: the next try asks with ``recall`` what
+    has landed, enters that into the ledger, and stages and merges the rest. So
+
+    - a mark lands once: a merge of a chunk whose mark has landed changes nothing and raises a StateError that is
+      retryable, since another try is at work, and the rows that it read may be others than those that landed;
+    - the newer run wins: once a chunk whose mark ``overtakes`` has landed, no merge of a lower turn of that sync whose
+      mark ``yields`` commits to that table, be it under way already; it raises a StateError;
+    - what is written down stays until a newer run that overtakes has landed something, and of runs that yield to
+      nobody for a week.
     """
 
     @property
     def engine(self) -> Engine:
-        """Where the state tables live, in reach of the merge's transaction."""
+        """Where the state tables live: a PostgreSQL database, by default the one that holds the target."""
 
     @property
     def target(self) -> str:
@@ -162,11 +199,16 @@ class Destination(Protocol):
         rules: LoadRules,
         tolerance: Tolerance,
     ) -> Merged:
-        """Merge a staged chunk in the caller's transaction, and drop it.
+        """Merge a staged chunk in the caller's transaction, or inside it in one of its own, and drop it.
 
+        :param connection: to the state tables
         :param rows: how many rows must be there; fewer means that a crash emptied the staging
         :raises DataError: where more rows cannot be loaded than are tolerated
+        :raises StateError: (retryable) where the chunk has landed by now; or where a newer run has
         """
+
+    def recall(self, extraction_id: str) -> Mapping[int, Landed]:
+        """What has landed of a run, by the number of the chunk; nothing where merges commit with the state tables."""
 
 
 class TypedDestination(Destination, Protocol):
@@ -201,6 +243,18 @@ class Merged:
     failed: tuple[FailedRecord, ...] = ()
     changes: tuple[SchemaChange, ...] = ()
     settled: tuple[Key, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A chunk that has been merged by a destination away from the state tables.
+
+    :param merged: what that came to, as ``merge`` gave it or would have given it
+    :param position: the mark's
+    """
+
+    merged: Merged
+    position: Position | None = None
 
 
 @dataclass(frozen=True, slots=True)

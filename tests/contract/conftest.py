@@ -39,9 +39,21 @@ def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceSys
 
 
 @pytest.fixture(params=DESTINATIONS)
-def destination_system(request: pytest.FixtureRequest, new_database: Callable[[str], str]) -> DestinationSystem:
-    """A fresh database of each system that can be a destination."""
-    return PostgresSystem(new_database("warehouse"))
+def destination_system(
+    request: pytest.FixtureRequest, new_database: Callable[[str], str], tmp_path: Path
+) -> Iterator[DestinationSystem]:
+    """A fresh database of each system that can be a destination, the state in another one but for PostgreSQL."""
+    if request.param == "postgres":
+        yield PostgresSystem(new_database("warehouse"))
+        return
+    state = new_database("state")
+    if request.param == "sqlalchemy":
+        yield SqlAlchemySystem(new_database("warehouse"), state)
+    elif request.param == "sqlite":
+        yield SqliteSystem(tmp_path / "warehouse.db", state)
+    else:
+        with new_mariadb() as database:
+            yield MariaDbSystem(database, state)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,4 @@
-"""The promises, and where a system keeps one otherwise than the rest: the one table of it, shown in docs/sources.md."""
+"""The promises, and where a system keeps one otherwise than the rest: docs/sources.md and destinations.md show them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ SOURCE_PROMISES: dict[str, str] = {
 }
 DESTINATION_PROMISES: dict[str, str] = {
     "idempotent replay": "loading again changes nothing, nor does a load that is cut off",
+    "newest run": "an older run of a sync, slow to die, loads nothing over a newer one's rows",
     "conflict strategies": "`source_wins`, `dest_wins`, `latest_wins`, `merge_non_null`",
+    "types exact": "every value is held as it is, or its row is refused",
     "schema contracts": "new columns are added, refused or left out, as asked",
     "failed records": "rows that cannot be loaded are set aside within the limit",
     "counts": "every row is counted once",
 }
 
-EXCEPTIONS: dict[tuple[str, str], str] = {
+SOURCE_EXCEPTIONS: dict[tuple[str, str], str] = {
     ("mariadb", "late commits"): "within `lag`; without one, 5 minutes or 1,000 numbers",
     ("sqlite", "late commits"): "within `lag`; without one, 5 minutes; numbers need none",
     ("sqlalchemy", "late commits"): "within `lag`; without one, 5 minutes or 1,000 numbers",
@@ -30,3 +32,13 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("sqlalchemy", "queries"): "types told from its first 1,000 rows",
 }
 """By system and promise of a source, what holds instead. All that is not named here holds everywhere."""
+
+DESTINATION_EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("postgres", "newest run"): "by a lock in the state tables",
+    ("mariadb", "types exact"): "no NaN, infinity, nor more than 35 digits before the point and 30 behind it",
+    ("sqlite", "types exact"): "no NaN; numbers with a point, and times, are texts",
+    ("mariadb", "schema contracts"): "no column is widened",
+    ("sqlite", "schema contracts"): "no column is widened",
+    ("sqlalchemy", "schema contracts"): "no column is widened",
+}
+"""The same for a destination."""

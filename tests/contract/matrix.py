@@ -1,17 +1,23 @@
-"""Which system keeps which promise, as the tests of a session have found it; docs/sources.md shows the same."""
+"""Which system keeps which promise, as the tests of a session have found it; pages in docs show the same."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tests.contract.exceptions import DESTINATION_PROMISES, EXCEPTIONS, SOURCE_PROMISES
+from tests.contract.exceptions import (
+    DESTINATION_EXCEPTIONS,
+    DESTINATION_PROMISES,
+    SOURCE_EXCEPTIONS,
+    SOURCE_PROMISES,
+)
 from tests.contract.systems import DESTINATIONS, SOURCES
 
 _WORDS = {"passed": "yes", "failed": "NO", "skipped": "not run"}
 _WORST_FIRST = ("failed", "skipped", "passed")
 _ROLES = {"system": ("source", SOURCES), "destination_system": ("destination", DESTINATIONS)}
 _PROMISES = {"source": SOURCE_PROMISES, "destination": DESTINATION_PROMISES}
+_EXCEPTIONS = {"source": SOURCE_EXCEPTIONS, "destination": DESTINATION_EXCEPTIONS}
 _TITLES = {
     "postgres": "PostgreSQL",
     "mariadb": "MySQL, MariaDB",
@@ -40,19 +46,19 @@ class Matrix:
             yield f"{role:22}" + "".join(f"{system:12}" for system in systems)
             for promise in _PROMISES[role]:
                 yield f"{promise:22}" + "".join(f"{self._word(role, promise, each):12}" for each in systems)
-        for (system, promise), holds in EXCEPTIONS.items():
-            yield f"* {system}, {promise}: {holds}"
+            for (system, promise), holds in _EXCEPTIONS[role].items():
+                yield f"* {system}, {promise}: {holds}"
 
     def _word(self, role: str, promise: str, system: str) -> str:
         found = self.outcomes.get((role, promise, system), set())
         worst = next((each for each in _WORST_FIRST if each in found), "")
-        star = "*" if role == "source" and (system, promise) in EXCEPTIONS else ""
+        star = "*" if (system, promise) in _EXCEPTIONS[role] else ""
         return _WORDS[worst] + star if worst else "-"
 
 
-def as_markdown() -> str:
-    """Both tables as docs/sources.md shows them."""
-    return "\n".join(line for role, systems in _ROLES.values() for line in [*_table(role, systems), ""]).rstrip()
+def as_markdown(role: str) -> str:
+    """The table of a role as its page in docs shows it."""
+    return "\n".join(line for known, systems in _ROLES.values() if known == role for line in _table(role, systems))
 
 
 def _table(role: str, systems: Iterable[str]) -> Iterable[str]:
@@ -60,5 +66,5 @@ def _table(role: str, systems: Iterable[str]) -> Iterable[str]:
     yield f"| a {role} promises | " + " | ".join(_TITLES[system] for system in columns) + " |"
     yield "|---" * (len(columns) + 1) + "|"
     for promise, meaning in _PROMISES[role].items():
-        holds = [EXCEPTIONS.get((each, promise), "yes") if role == "source" else "yes" for each in columns]
+        holds = [_EXCEPTIONS[role].get((each, promise), "yes") for each in columns]
         yield f"| {promise}: {meaning} | " + " | ".join(holds) + " |"

@@ -14,7 +14,8 @@ from psycopg.sql import SQL, Identifier
 
 from airflow_etl_sync.core.model import Stream, TableName
 from airflow_etl_sync.systems.base import Destination, PlanningSource
-from airflow_etl_sync.systems.database.access import DatabaseAccess, sqlite_access
+from airflow_etl_sync.systems.database.access import DatabaseAccess, sqlite_access, sqlite_writer
+from airflow_etl_sync.systems.database.destination import DatabaseDestination
 from airflow_etl_sync.systems.database.source import DatabaseSource
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
@@ -22,7 +23,7 @@ from airflow_etl_sync.systems.postgres.source import PostgresSource
 from tests.mariadb import MariaDb
 
 SOURCES = ("postgres", "mariadb", "sqlite", "sqlalchemy")
-DESTINATIONS = ("postgres",)
+DESTINATIONS = ("postgres", "mariadb", "sqlite", "sqlalchemy")
 
 
 class SourceSystem(Protocol):
@@ -56,6 +57,8 @@ class DestinationSystem(Protocol):
     """A database into which a test loads."""
 
     def destination(self, table: str) -> Destination: ...
+
+    def execute(self, *statements: str) -> Any: ...
 
     def rows(self, table: str) -> list[tuple[Any, ...]]:
         """The rows of a table, in the order of their first column."""
@@ -107,7 +110,16 @@ class PostgresSystem:
 
 @dataclass(frozen=True, slots=True)
 class SqlAlchemySystem(PostgresSystem):
-    """A database of which nothing is known but what SQLAlchemy says of any."""
+    """A database of which nothing is known but what SQLAlchemy says of any.
+
+    :param state: the conninfo of the state's database, where rows are loaded into this one
+    """
+
+    state: str = ""
+
+    def destination(self, table: str) -> Destination:
+        access = DatabaseAccess(PostgresAccess(self.conninfo).engine)
+        return DatabaseDestination(access, TableName(table), PostgresAccess(self.state).engine())
 
     def source(self, stream: Stream) -> PlanningSource:
         return DatabaseSource(DatabaseAccess(PostgresAccess(self.conninfo).engine), stream)
@@ -120,7 +132,16 @@ class SqlAlchemySystem(PostgresSystem):
 
 @dataclass(frozen=True, slots=True)
 class MariaDbSystem:
+    """:param state: the conninfo of the state's database, where rows are loaded into this one"""
+
     database: MariaDb
+    state: str = ""
+
+    def destination(self, table: str) -> Destination:
+        return DatabaseDestination(self.database.access, TableName(table), PostgresAccess(self.state).engine())
+
+    def rows(self, table: str) -> list[tuple[Any, ...]]:
+        return self.database.execute(f"SELECT * FROM `{table}` ORDER BY 1")
 
     @contextmanager
     def transaction(self, *statements: str) -> Iterator[None]:
@@ -179,7 +200,17 @@ class MariaDbSystem:
 
 @dataclass(frozen=True, slots=True)
 class SqliteSystem:
+    """:param state: the conninfo of the state's database, where rows are loaded into this one"""
+
     path: Path
+    state: str = ""
+
+    def destination(self, table: str) -> Destination:
+        return DatabaseDestination(sqlite_writer(self.path), TableName(table), PostgresAccess(self.state).engine())
+
+    def rows(self, table: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.path)) as connection:
+            return connection.execute(f'SELECT * FROM "{table}" ORDER BY 1').fetchall()
 
     @contextmanager
     def transaction(self, *statements: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""docs/sources.md shows the contract's matrix as the code has it, and every exception is one of a promise."""
+"""The pages of docs show the contract's matrix as the code has it, and every exception is one of a promise."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.exceptions import EXCEPTIONS, SOURCE_PROMISES
+from tests.contract.exceptions import (
+    DESTINATION_EXCEPTIONS,
+    DESTINATION_PROMISES,
+    SOURCE_EXCEPTIONS,
+    SOURCE_PROMISES,
+)
 from tests.contract.matrix import Matrix, as_markdown
-from tests.contract.systems import SOURCES
+from tests.contract.systems import DESTINATIONS, SOURCES
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "sources.md"
+DOCUMENTS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_document_shows_the_matrix() -> None:
-    assert as_markdown() in DOCUMENT.read_text(), as_markdown()
+@pytest.mark.parametrize("role", ["source", "destination"])
+def test_the_documents_show_the_matrix(role: str) -> None:
+    assert as_markdown(role) in (DOCUMENTS / f"{role}s.md").read_text(), as_markdown(role)
 
 
 def test_every_exception_is_one_of_a_system_and_a_promise() -> None:
-    assert all(system in SOURCES and promise in SOURCE_PROMISES for system, promise in EXCEPTIONS)
+    assert all(system in SOURCES and promise in SOURCE_PROMISES for system, promise in SOURCE_EXCEPTIONS)
+    assert all(system in DESTINATIONS and promise in DESTINATION_PROMISES for system, promise in DESTINATION_EXCEPTIONS)
 
 
 def test_the_worst_outcome_is_shown() -> None:

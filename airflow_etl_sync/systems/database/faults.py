@@ -6,7 +6,7 @@ errors whose text names no more than logins, tables and columns.
 
 from __future__ import annotations
 
-from airflow_etl_sync.faults import Blame, Fault, fault_of
+from airflow_etl_sync.faults import Blame, Fault, fault_of, sqlstate_of
 
 _PERSON = (1044, 1045, 1046, 1049, 1142, 1143, 1227, 1698, 1227, 1250, 1370, 3118, 1820, 2026, 2054, 2059, 2061)
 _SCHEMA = (1054, 1060, 1109, 1146, 1356)
@@ -20,8 +20,13 @@ _NOT_READY = {
     2013: "connection lost",
 }
 _TIME = (*_NOT_READY, 1158, 1159, 1160, 1161, 1205, 1213, 1317, 1412, 1615, 1927, 1969, 3024)
+_ROW = (
+    1048, 1062, 1138, 1169, 1216, 1217, 1263, 1264, 1265, 1292, 1364, 1366, 1367, 1406, 1411, 1416, 1451, 1452, 1526,
+    1557, 1586, 1644, 1690, 1761, 3140, 3819, 4025,
+)  # fmt: skip
 _SPOKEN = (*_PERSON, *_SCHEMA, *_TIME)
 
+_ROWS_ERRORS = ("IntegrityError", "DataError")
 _SQLITE: tuple[tuple[str, Blame], ...] = (
     ("no such table", "schema"),
     ("no such column", "schema"),
@@ -44,7 +49,10 @@ def fault_in(error: BaseException) -> Fault | None:
         for known, blame in _SQLITE:
             if known in str(origin):
                 return Fault(None, blame, str(origin).partition("\n")[0])
-        return Fault(None, "person", f"SQLite refuses it ({type(origin).__name__})")
+        is_row = type(origin).__name__ in _ROWS_ERRORS
+        return Fault(None, "row" if is_row else "person", f"SQLite refuses it ({type(origin).__name__})")
+    if type(origin).__name__ in _ROWS_ERRORS and not sqlstate_of(error):
+        return Fault(None, "row", f"the database refuses it ({type(origin).__name__})")
     return fault_of(error)
 
 
@@ -68,6 +76,8 @@ def _number(origin: BaseException) -> int:
 def _blame(number: int) -> Blame:
     if number in _TIME:
         return "time"
+    if number in _ROW:
+        return "row"
     return "schema" if number in _SCHEMA else "person"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from airflow_etl_sync.core.model import Counts, LoadRules, TableName
 from airflow_etl_sync.errors import DestinationError, explaining
-from airflow_etl_sync.systems.base import Merged, MergeKeys, StagedChunk, Tolerance
+from airflow_etl_sync.systems.base import Landed, Merged, MergeKeys, StagedChunk, Tolerance
 from airflow_etl_sync.systems.postgres import sql
 from airflow_etl_sync.systems.postgres.access import PostgresAccess, driver_of
 from airflow_etl_sync.systems.postgres.copying import copy_in
@@ -116,6 +116,10 @@ class PostgresDestination:
         counts = Counts(*upserted, skipped=rows - sum(upserted) - len(failed), errors=len(failed))
         still_failing = {record.key for record in failed}
         return Merged(counts, tuple(failed), fitted.changes, tuple(key for key in settled if key not in still_failing))
+
+    def recall(self, extraction_id: str) -> dict[int, Landed]:  # noqa: ARG002
+        """Nothing: what was merged is in the ledger, by the same transaction."""
+        return {}
 
     def _sweep(self) -> None:
         """Drop, once, the staging tables of finished and abandoned runs, which killed tries have left behind."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from airflow.sdk import DAG
 
-from airflow_etl_sync import IncrementalSyncOperator, dags_from_yaml
+from airflow_etl_sync import IncrementalSyncOperator, dags_from_yaml, incremental_sync
 
 dags_from_yaml(Path(__file__).with_name("other_databases.yaml"))
 
@@ -17,4 +17,18 @@ for system in ("mysql", "sqlite", "hook"):
             cursor_field="updated_at", lag="PT1M", destination_conn_id="warehouse",
             destination_table=f"public.from_{system}", dry_run="{{ params.get('dry_run', False) }}",
             params={"dry_run": False},
+        )  # fmt: skip
+
+for system in ("mysql", "sqlite", "hook"):
+    with DAG(f"into_{system}", schedule=None):
+        incremental_sync(
+            group_id="orders", sync_key=f"into_{system}", source_conn_id="shop_db", table="public.orders",
+            cursor_field="updated_at", destination_conn_id=f"lake_{system}", destination_table="orders_copy",
+            state_conn_id="warehouse", chunk_rows=200,
+        )  # fmt: skip
+    with DAG(f"one_task_into_{system}", schedule=None):
+        IncrementalSyncOperator(
+            task_id="sync", sync_key=f"one_task_into_{system}", source_conn_id="shop_db", table="public.orders",
+            cursor_field="updated_at", destination_conn_id=f"lake_{system}", destination_table="orders_once",
+            state_conn_id="{{ params.get('state', 'warehouse') }}", chunk_rows=200, params={"state": "warehouse"},
         )  # fmt: skip

@@ -1,0 +1,182 @@
+"""Loads into a destination away from the state tables that die, or are overtaken, between the two commits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+import pytest
+
+from airflow_etl_sync.core.model import Counts, Extraction, LoadRules, RunIdentity, Stream, TableName, WindowRules
+from airflow_etl_sync.core.staging import Staging
+from airflow_etl_sync.errors import DestinationError, EtlSyncError, StateError
+from airflow_etl_sync.journey.advance import advance
+from airflow_etl_sync.journey.extract import extract
+from airflow_etl_sync.journey.load import load
+from airflow_etl_sync.journey.sync import sync
+from airflow_etl_sync.systems.base import Destination, Merged
+from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from airflow_etl_sync.systems.postgres.source import PostgresSource
+from tests.contract.systems import DestinationSystem, MariaDbSystem, SqlAlchemySystem, SqliteSystem
+from tests.mariadb import new_mariadb
+
+Form = Literal["chain", "one_task"]
+STREAM = Stream(sync_key="s", cursor_field="id", table=TableName("t"))
+ROWS, CHUNK_ROWS = 10, 3
+_runs = count()
+
+
+@pytest.fixture(params=["mariadb", "sqlite", "sqlalchemy"])
+def elsewhere(request: pytest.FixtureRequest, new_database: Any, tmp_path: Path) -> Iterator[DestinationSystem]:
+    state = new_database("state")
+    if request.param == "sqlite":
+        yield SqliteSystem(tmp_path / "warehouse.db", state)
+    elif request.param == "sqlalchemy":
+        yield SqlAlchemySystem(new_database("warehouse"), state)
+    else:
+        with new_mariadb() as database:
+            yield MariaDbSystem(database, state)
+
+
+@pytest.fixture(autouse=True)
+def filled(source: psycopg.Connection) -> None:
+    source.execute("CREATE TABLE t (id integer PRIMARY KEY, v text NOT NULL)")
+    source.execute("INSERT INTO t SELECT n, 'old' FROM generate_series(1, %s) AS n", [ROWS])
+
+
+class Dying:
+    """A destination whose task dies between the nth merge's commit and that of the state."""
+
+    def __init__(self, destination: Destination, nth: int) -> None:
+        self._destination, self._left = destination, nth
+        self.engine, self.target = destination.engine, destination.target
+        self.stage, self.recall = destination.stage, destination.recall
+
+    def merge(self, *arguments: Any) -> Merged:
+        merged = self._destination.merge(*arguments)
+        self._left -= 1
+        if not self._left:
+            raise DestinationError("the worker was lost")
+        return merged
+
+
+class Journeys:
+    def __init__(self, source_db: str, system: Any, root: Path, form: Form) -> None:
+        self.system, self.form, self.staging = system, form, Staging(root)
+        self.source = PostgresSource(PostgresAccess(source_db), STREAM)
+        self.rules = LoadRules()
+
+    def destination(self) -> Destination:
+        return self.system.destination("t")  # type: ignore[no-any-return]
+
+    def extract(self, run_id: str, window: WindowRules | None = None) -> Extraction:
+        return extract(
+            self.source, PostgresAccess(self.system.state).engine(), self.staging,
+            stream=STREAM, rules=window or WindowRules(full_refresh=True), identity=RunIdentity("d", "t", run_id),
+            chunk_rows=CHUNK_ROWS,
+        )  # fmt: skip
+
+    def go(self, run_id: str, destination: Destination | None = None, extraction: Extraction | None = None) -> Counts:
+        destination = destination or self.destination()
+        if self.form == "one_task":
+            report = sync(
+                self.source, destination, stream=STREAM, window_rules=WindowRules(full_refresh=True),
+                load_rules=self.rules, identity=RunIdentity("d", "t", run_id), chunk_rows=CHUNK_ROWS,
+            )  # fmt: skip
+            return report.counts
+        extraction = extraction or self.extract(run_id)
+        load(destination, self.staging, extraction, self.rules)
+        return advance(destination.engine, self.staging, extraction).counts
+
+
+@pytest.fixture
+def chain(source_db: str, elsewhere: Any, tmp_path: Path) -> Journeys:
+    return Journeys(source_db, elsewhere, tmp_path / "staging", "chain")
+
+
+@pytest.fixture
+def one_task(source_db: str, elsewhere: Any, tmp_path: Path) -> Journeys:
+    return Journeys(source_db, elsewhere, tmp_path / "staging", "one_task")
+
+
+@pytest.fixture(params=["chain", "one_task"])
+def journeys(request: pytest.FixtureRequest, source_db: str, elsewhere: Any, tmp_path: Path) -> Journeys:
+    return Journeys(source_db, elsewhere, tmp_path / "staging", request.param)
+
+
+@pytest.mark.scenario("S12")
+def test_a_try_that_dies_between_the_two_commits_is_gone_on_with(
+    journeys: Journeys, source: psycopg.Connection
+) -> None:
+    extraction = journeys.extract("r") if journeys.form == "chain" else None
+    for nth in (1, 1, 2):  # the first chunk, the second, and the fourth
+        with pytest.raises(DestinationError, match="the worker was lost"):
+            journeys.go("r", Dying(journeys.destination(), nth), extraction)
+    assert [row[0] for row in journeys.system.rows("t")] == list(range(1, ROWS + 1))
+    assert journeys.go("r", None, extraction) == Counts(inserted=ROWS)
+    assert journeys.system.rows("t") == [(n, "old") for n in range(1, ROWS + 1)]
+    source.execute("UPDATE t SET v = 'new' WHERE id <= 4")
+    with pytest.raises(DestinationError, match="the worker was lost"):
+        journeys.go("next", Dying(journeys.destination(), 2))
+    if journeys.form == "one_task":
+        assert journeys.go("next") == Counts(updated=4, skipped=ROWS - 4)
+    assert journeys.system.rows("t")[3:5] == [(4, "new"), (5, "old")]
+
+
+@pytest.mark.scenario("S12")
+def test_rows_that_the_source_gives_otherwise_the_second_time_are_neither_lost_nor_counted_twice(
+    one_task: Journeys, source: psycopg.Connection
+) -> None:
+    with pytest.raises(DestinationError, match="the worker was lost"):
+        one_task.go("r", Dying(one_task.destination(), 1))
+    source.execute("DELETE FROM t WHERE id = 2")
+    source.execute("INSERT INTO t VALUES (-1, 'late')")
+    assert one_task.go("r") == Counts(inserted=ROWS)
+    assert [row[0] for row in one_task.system.rows("t")] == list(range(1, ROWS + 1))
+
+
+def test_a_table_of_the_same_name_elsewhere_is_another_target(chain: Journeys, tmp_path: Path) -> None:
+    extraction = chain.extract("r")
+    beside = SqliteSystem(tmp_path / "beside.db", chain.system.state)
+    for system in (chain.system, beside):
+        counts = load(system.destination("t"), chain.staging, extraction, LoadRules())
+        assert counts == Counts(inserted=ROWS) and len(system.rows("t")) == ROWS
+
+
+def test_an_overtaken_run_that_is_slow_to_die_is_kept_out_by_the_destination(
+    chain: Journeys, source: psycopg.Connection
+) -> None:
+    """The state's lock on the run is gone with its connection, and the merge only begins then."""
+    older = chain.extract("older")
+    refusals: list[str] = []
+
+    class Slow(Dying):
+        def merge(self, *arguments: Any) -> Merged:
+            with closing(psycopg.connect(chain.system.state, autocommit=True)) as admin:
+                admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state LIKE 'idle in%'")
+            source.execute("UPDATE t SET v = 'new'")
+            assert chain.go("newer") == Counts(inserted=ROWS)
+            try:
+                return self._destination.merge(*arguments)
+            except StateError as error:
+                refusals.append(str(error))
+                raise
+
+    with pytest.raises(EtlSyncError):  # the state's connection is gone as well
+        load(Slow(chain.destination(), 0), chain.staging, older, LoadRules())
+    assert len(refusals) == 1 and "A newer run of 's' has loaded" in refusals[0]
+    assert chain.system.rows("t") == [(n, "new") for n in range(1, ROWS + 1)]
+
+
+def test_runs_of_a_sync_begin_one_after_another_whatever_the_clocks_say(chain: Journeys) -> None:
+    chain.extract("first")
+    with psycopg.connect(chain.system.state) as connection:
+        connection.execute("UPDATE etl_sync.sync_run SET started_at = started_at + interval '1 hour'")
+    chain.extract("second")
+    with psycopg.connect(chain.system.state) as connection:
+        query = "SELECT run_id FROM etl_sync.sync_run ORDER BY started_at"
+        assert connection.execute(query).fetchall() == [("first",), ("second",)]
