@@ -20,6 +20,7 @@ class FailedRecord:
     :param types: what its columns are at the source
     :param error: what the database said, which may quote the row: it is stored beside it and shown nowhere else
     :param sqlstate: the five-character code; None where a rule of this package was broken
+    :param is_untransformed: whether the transform of its sync failed on it, so that it is as it was before
     """
 
     key: Key = field(repr=False)
@@ -27,6 +28,7 @@ class FailedRecord:
     error: str = field(repr=False)
     types: dict[str, ColumnTypes] = field(default_factory=dict)
     sqlstate: str | None = None
+    is_untransformed: bool = False
 
     @property
     def identity(self) -> str:

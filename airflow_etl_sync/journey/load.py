@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection
 
 from airflow_etl_sync.core.ahead import CHUNKS_AHEAD, ahead
 from airflow_etl_sync.core.model import Chunk, Counts, Extraction, LoadRules
 from airflow_etl_sync.core.staging import Staging, read_batches
+from airflow_etl_sync.core.transform import Transform
 from airflow_etl_sync.errors import DestinationError, StateError, explaining
+from airflow_etl_sync.journey.preparing import Prepared, Stager
 from airflow_etl_sync.state import failed_records, ledger, runs, tables
 from airflow_etl_sync.state.runs import Run
-from airflow_etl_sync.systems.base import Destination, MergeKeys, StagedChunk, Tolerance
+from airflow_etl_sync.systems.base import Destination, Merged, MergeKeys, Tolerance
 from airflow_etl_sync.systems.recording import record_merged
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +30,7 @@ def load(
     extraction: Extraction,
     rules: LoadRules,
     try_number: int = 1,
+    transform: Transform | None = None,
 ) -> Counts:
     """Load the chunks of an extraction, or of one of its parts, in their order.
 
@@ -38,6 +38,7 @@ def load(
     and the counts returned are those of all chunks, whichever try loaded them.
 
     :param try_number: tells the staging tables of a retry from those of a try that may still be dying
+    :param transform: through which the rows go
     :raises EtlSyncError: see :mod:`airflow_etl_sync.errors`; chunks that were committed stay
     """
     began = time.monotonic()
@@ -45,11 +46,12 @@ def load(
     done = _loaded(destination, extraction)
     keys = MergeKeys(extraction.primary_key, extraction.cursor_field, are_new=extraction.is_whole)
     pending = [chunk for chunk in extraction.chunks if chunk.number not in done]
-    with ahead(_stage_all(destination, staging, extraction, pending, try_number), CHUNKS_AHEAD) as waiting:
-        for chunk, staged in waiting:
+    stager = Stager(destination, extraction.extraction_id, try_number, keys, rules, transform)
+    with ahead(_stage_all(stager, staging, extraction, pending), CHUNKS_AHEAD) as waiting:
+        for chunk, prepared in waiting:
             doing = explaining(DestinationError, f"load chunk {chunk.number}")
             with doing, destination.engine.begin() as connection:
-                merge_once(destination, connection, extraction.extraction_id, chunk, staged, keys, rules)
+                merge_once(destination, connection, extraction.extraction_id, chunk, prepared, keys, rules)
     after = _loaded(destination, extraction)
     counts = sum((after[chunk.number] for chunk in extraction.chunks), Counts())
     seconds = time.monotonic() - began
@@ -64,33 +66,20 @@ def _loaded(destination: Destination, extraction: Extraction) -> dict[int, Count
 
 
 def _stage_all(
-    destination: Destination, staging: Staging, extraction: Extraction, chunks: Sequence[Chunk], try_number: int
-) -> Iterator[tuple[Chunk, StagedChunk]]:
+    stager: Stager, staging: Staging, extraction: Extraction, chunks: Sequence[Chunk]
+) -> Iterator[tuple[Chunk, Prepared]]:
     """Bring one chunk after another to the destination's side."""
     for chunk in chunks:
         with staging.open(extraction, chunk) as file:
-            schema, batches = file.schema_arrow, read_batches(file)
-            staged = stage(destination, extraction.extraction_id, chunk.number, try_number, schema, batches)
-        yield chunk, staged
-
-
-def stage(
-    destination: Destination,
-    extraction_id: str,
-    number: int,
-    try_number: int,
-    schema: pa.Schema,
-    batches: Iterable[pa.RecordBatch],
-) -> StagedChunk:
-    """Stage a chunk under a name of its own: no other chunk and no other try has it."""
-    return destination.stage(f"stage_{extraction_id}_{number}_{try_number}", schema, batches)
+            prepared = stager.stage(chunk.number, file.schema_arrow, read_batches(file))
+        yield chunk, prepared
 
 
 def merge_checkpoint(
     destination: Destination,
     run: Run,
     chunk: Chunk,
-    staged: StagedChunk,
+    prepared: Prepared,
     keys: MergeKeys,
     rules: LoadRules,
     position: dict[str, Any],
@@ -99,7 +88,7 @@ def merge_checkpoint(
     doing = explaining(DestinationError, f"load chunk {chunk.number}")
     with doing, destination.engine.begin() as connection:
         runs.hold(connection, run)
-        merge_once(destination, connection, run.extraction_id, chunk, staged, keys, rules)
+        merge_once(destination, connection, run.extraction_id, chunk, prepared, keys, rules)
         ledger.record_extracted(connection, run.extraction_id, chunk, position)
 
 
@@ -108,7 +97,7 @@ def merge_once(
     connection: Connection,
     extraction_id: str,
     chunk: Chunk,
-    staged: StagedChunk,
+    prepared: Prepared,
     keys: MergeKeys,
     rules: LoadRules,
 ) -> Counts | None:
@@ -120,8 +109,12 @@ def merge_once(
     _refuse_overtaken(run, rules)
     if not ledger.claim(connection, extraction_id, chunk.number, destination.target):
         return None
-    tolerance = _tolerance(connection, run, destination.target, chunk.rows, rules)
-    merged = destination.merge(connection, staged, chunk.rows, keys, rules, tolerance)
+    tolerance = prepared.tolerance(_tolerance(connection, run, destination.target, chunk.rows, rules))
+    merged = Merged(Counts())
+    if prepared.staged is not None:
+        rows = chunk.rows - prepared.left_out
+        merged = destination.merge(connection, prepared.staged, rows, keys, rules, tolerance)
+    merged = prepared.with_left_out(merged)
     counts = merged.counts
     if counts.processed != chunk.rows or counts.errors != len(merged.failed):
         raise AssertionError(f"counts of chunk {chunk.number} do not add up: {counts} of {chunk.rows} rows")

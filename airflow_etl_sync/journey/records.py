@@ -14,8 +14,9 @@ from airflow_etl_sync.core.model import Chunk, CursorValue, LoadRules, RunIdenti
 from airflow_etl_sync.core.records import RecordRules
 from airflow_etl_sync.errors import ConfigurationError, DataError, DestinationError, EtlSyncError, explaining
 from airflow_etl_sync.journey.advance import Advanced, close
-from airflow_etl_sync.journey.load import merge_checkpoint, stage
+from airflow_etl_sync.journey.load import merge_checkpoint
 from airflow_etl_sync.journey.opening import fingerprint
+from airflow_etl_sync.journey.preparing import Stager
 from airflow_etl_sync.journey.sync import SyncReport, report_of
 from airflow_etl_sync.state import cursor_values, ledger, runs, tables, watermarks
 from airflow_etl_sync.state.runs import Run
@@ -159,10 +160,11 @@ class _Loading:
 
     def _load_chunk(self, number: int, reader: ChunkReader) -> int:
         run = self.opened.run
-        staged = stage(self.destination, run.extraction_id, number, self.try_number, reader.schema, reader)
-        chunk = Chunk(number, reader.rows, 0)
         keys = MergeKeys(self.load_rules.primary_key, "")  # of two records of one key the one that came last is taken
-        merge_checkpoint(self.destination, run, chunk, staged, keys, self.load_rules, {})
+        stager = Stager(self.destination, run.extraction_id, self.try_number, keys, self.load_rules)
+        prepared = stager.stage(number, reader.schema, reader)
+        chunk = Chunk(number, reader.rows, 0)
+        merge_checkpoint(self.destination, run, chunk, prepared, keys, self.load_rules, {})
         return chunk.rows
 
     def next_watermark(self, connection: Any) -> CursorValue | None:
