@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_args
 
 from airflow.sdk import TaskGroup
@@ -10,12 +11,15 @@ from airflow.sdk import TaskGroup
 from airflow_etl_sync.core.model import ConflictStrategy, SchemaContract, refuse_unknown
 from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.observability.assets import assets_of
+from airflow_etl_sync.operators._transform_terms import check_transform
 from airflow_etl_sync.operators.advance import WatermarkAdvanceOperator
 from airflow_etl_sync.operators.extract import IncrementalExtractOperator
 from airflow_etl_sync.operators.load import UpsertLoadOperator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from airflow_etl_sync.operators._transform_terms import TransformGiven
 
 PATIENCE = {
     "retries": 3,
@@ -66,6 +70,9 @@ def incremental_sync(
     full_refresh: bool | str = False,
     conflict: str = "source_wins",
     conflict_field: str | None = None,
+    transform: TransformGiven = None,
+    transform_sql: str | None = None,
+    lookups: Mapping[str, str] | str | None = None,
     create_table: bool | str = True,
     synced_at_column: str | None = None,
     schema_contract: str = "evolve",
@@ -107,6 +114,10 @@ def incremental_sync(
     :param full_refresh: read everything, whatever the watermark says
     :param conflict: ``source_wins``, ``dest_wins``, ``latest_wins`` or ``merge_non_null``
     :param conflict_field: the column that ``latest_wins`` compares; by default the cursor field
+    :param transform: a function that rows go through before they are loaded, the path it is imported by, or a list of
+        these; not templated
+    :param transform_sql: a query over each piece of rows (``SELECT … FROM batch``), or the name of a ``.sql`` file
+    :param lookups: small tables that it joins, by name: tables of the destination, CSV or Parquet files
     :param create_table: create an absent table with the source's types and key
     :param synced_at_column: a ``timestamptz`` column that the load sets on rows it inserts or changes
     :param schema_contract: ``evolve``, ``freeze``, ``discard_column`` or ``discard_row``
@@ -120,20 +131,25 @@ def incremental_sync(
     :raises ConfigurationError: where a literal argument is wrong; templates are checked when they run
     """
     _check_literals(table, sql, conflict, schema_contract)
+    known = None if isinstance(lookups, str) else lookups
+    check_transform(SimpleNamespace(transform=transform, transform_sql=transform_sql, lookups=known))
     state_conn_id = state_conn_id or destination_conn_id
+    is_transformed = transform is not None or transform_sql is not None
     with _patient_group(group_id, default_args) as group:
         extract = IncrementalExtractOperator(
             task_id="extract", sync_key=sync_key, source_conn_id=source_conn_id, state_conn_id=state_conn_id,
             cursor_field=cursor_field, table=table, sql=sql, primary_key=primary_key, columns=columns, where=where,
             lag=lag, initial_value=initial_value, on_cursor_null=on_cursor_null, range_start=range_start,
             range_end=range_end, full_refresh=full_refresh, chunk_rows=chunk_rows, staging_uri=staging_uri,
-            destination_conn_id=destination_conn_id, load_parts=load_parts, dry_run=dry_run, doc_md=EXTRACT_DOC,
+            destination_conn_id=None if is_transformed else destination_conn_id, load_parts=load_parts,
+            dry_run=dry_run, doc_md=EXTRACT_DOC,
         )  # fmt: skip
         load = UpsertLoadOperator.partial(
             task_id="load", destination_conn_id=destination_conn_id, table=destination_table,
             state_conn_id=state_conn_id, primary_key=primary_key, conflict=conflict, conflict_field=conflict_field,
-            create_table=create_table, synced_at_column=synced_at_column, schema_contract=schema_contract,
-            max_errors=max_errors, max_error_percent=max_error_percent, map_index_template=PART, doc_md=LOAD_DOC,
+            transform=transform, transform_sql=transform_sql, lookups=lookups, create_table=create_table,
+            synced_at_column=synced_at_column, schema_contract=schema_contract, max_errors=max_errors,
+            max_error_percent=max_error_percent, map_index_template=PART, doc_md=LOAD_DOC,
         ).expand(extraction=extract.output)  # fmt: skip
         advance = WatermarkAdvanceOperator(
             task_id="advance",

@@ -9,6 +9,7 @@ from typing import Literal
 
 from airflow_etl_sync.core.model import Counts, Extraction, LoadRules, RunIdentity, Stream, TableName, WindowRules
 from airflow_etl_sync.core.staging import Staging
+from airflow_etl_sync.core.transform import Transform
 from airflow_etl_sync.journey.advance import Advanced, advance
 from airflow_etl_sync.journey.extract import extract
 from airflow_etl_sync.journey.load import load
@@ -31,6 +32,7 @@ class Carrier:
     warehouse_db: str
     root: Path
     chunk_rows: int = 1000
+    transform: Transform | None = None
     run_id: str = field(default_factory=lambda: f"run-{next(_runs)}")
 
     @property
@@ -53,7 +55,7 @@ class Carrier:
         )
 
     def load(self, extraction: Extraction, target: TableName, rules: LoadRules | None = None) -> Counts:
-        return load(self.destination(target), self.staging, extraction, rules or LoadRules(), 1)
+        return load(self.destination(target), self.staging, extraction, rules or LoadRules(), 1, self.transform)
 
     def advance(self, extraction: Extraction) -> Advanced:
         return advance(PostgresAccess(self.warehouse_db).engine(), self.staging, extraction)
@@ -78,6 +80,7 @@ class Carrier:
             load_rules=rules or LoadRules(),
             identity=self._next_identity(),
             chunk_rows=self.chunk_rows,
+            transform=self.transform,
         )
         return report.counts
 

@@ -20,7 +20,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / ".compat"
-TOOLS = ("boto3", "compose-spec", "flask", "flask-cors", "hypothesis", "moto[s3]", "pandas", "polars", "pytest")
+TOOLS = (
+    "boto3",
+    "compose-spec",
+    "duckdb",
+    "flask",
+    "flask-cors",
+    "hypothesis",
+    "moto[s3]",
+    "pandas",
+    "polars",
+    "pytest",
+)
 """What the tests below need; the newest that fits, since nobody who installs the package gets it."""
 
 UNIT = ("tests/unit",)

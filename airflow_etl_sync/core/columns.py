@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
 _DECLARED = b"etl_sync.type"
 _BASE = b"etl_sync.base_type"
 _INFERRED = b"etl_sync.inferred"
+_BY_TRANSFORM = b"transform"
+_LIMITS = re.compile(r"\(\d+(,-?\d+)?\)")
+_UNLIMITED = {"character": "bpchar", "bit": '"bit"'}
+"""Types that are of length 1 where they say nothing of it, and those that are of any length."""
 
 
 class ColumnTypes(NamedTuple):
@@ -39,9 +44,21 @@ def inferred(name: str, arrow_type: pa.DataType, types: ColumnTypes) -> pa.Field
     return noted(name, arrow_type, types, {_INFERRED: b"1"})
 
 
+def passed(field: pa.Field) -> pa.Field:
+    """A field that came through a transform: declared as it was, while nobody vouches that its values still are."""
+    base = _LIMITS.sub("", types_of(field).base)
+    told = {_BASE: _UNLIMITED.get(base, base).encode(), _INFERRED: _BY_TRANSFORM}
+    return field.with_metadata({**field.metadata, **told})
+
+
 def is_inferred(field: pa.Field) -> bool:
-    """Whether nobody has declared the field's type."""
-    return _INFERRED in field.metadata
+    """Whether nobody has declared the type of the field's values."""
+    return _INFERRED in (field.metadata or {})
+
+
+def has_declared_type(field: pa.Field) -> bool:
+    """Whether the source has declared the field's type, be its values still of it or not."""
+    return bool(field.metadata.get(_INFERRED, _BY_TRANSFORM) == _BY_TRANSFORM)
 
 
 def types_of(field: pa.Field) -> ColumnTypes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from airflow_etl_sync.core.columns import ColumnTypes
 
@@ -20,6 +22,7 @@ class FailedRecord:
     :param types: what its columns are at the source
     :param error: what the database said, which may quote the row: it is stored beside it and shown nowhere else
     :param sqlstate: the five-character code; None where a rule of this package was broken
+    :param is_untransformed: whether the transform of its sync failed on it, so that it is as it was before
     """
 
     key: Key = field(repr=False)
@@ -27,9 +30,28 @@ class FailedRecord:
     error: str = field(repr=False)
     types: dict[str, ColumnTypes] = field(default_factory=dict)
     sqlstate: str | None = None
+    is_untransformed: bool = False
 
     @property
     def identity(self) -> str:
         """By it a row that fails again is recognised: its key, or where that has a NULL, all its values."""
         told_apart_by = self.payload if None in self.key else list(self.key)
         return hashlib.sha256(json.dumps(told_apart_by, sort_keys=True).encode()).hexdigest()
+
+
+def as_json(record: FailedRecord) -> list[Any]:
+    """A record as JSON, values included: for a destination that remembers what it has set aside."""
+    return [record.key, record.payload, record.error, record.types, record.sqlstate, record.is_untransformed]
+
+
+def from_json(told: Sequence[Any]) -> FailedRecord:
+    """What :func:`as_json` gave."""
+    key, payload, error, types, sqlstate, is_untransformed = told
+    return FailedRecord(
+        key=tuple(key),
+        payload=payload,
+        error=error,
+        types={name: ColumnTypes(*each) for name, each in types.items()},
+        sqlstate=sqlstate,
+        is_untransformed=is_untransformed,
+    )

@@ -318,6 +318,10 @@ class Origin:
     datasets: tuple[Dataset, ...] = ()
     is_table: bool = False
 
+    def through(self, transform: object | None) -> Origin:
+        """What is known of rows that went through a transform: where they are from, but not what each column was."""
+        return self if transform is None else replace(self, is_table=False)
+
     def to_json(self) -> list[Any]:
         return [self.is_table, *([dataset.namespace, dataset.name] for dataset in self.datasets)]
 

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Engine
 
 from airflow_etl_sync.core.columns import noted
 from airflow_etl_sync.core.model import Chunk, Counts, RunIdentity, TableName, Window
-from airflow_etl_sync.errors import DestinationError, explaining
-from airflow_etl_sync.journey.load import stage
+from airflow_etl_sync.errors import ConfigurationError, DestinationError, explaining
 from airflow_etl_sync.journey.merging import merge_once
+from airflow_etl_sync.journey.preparing import Stager
 from airflow_etl_sync.state import failed_records, ledger, runs, tables
 from airflow_etl_sync.state.failed_records import StoredRecord
 from airflow_etl_sync.state.runs import Run
@@ -74,9 +74,21 @@ def replay(destination: Destination, records: Sequence[StoredRecord], identity: 
     :param destination: the table that the records were meant for
     :param records: open records of one sync and that table
     :returns: what became of them; those passed over are not counted
+    :raises ConfigurationError: after the others are loaded, where the transform of the sync failed on some
     """
-    if not records:
-        return Counts()
+    untransformed = sum(each.record.is_untransformed for each in records)
+    records = [each for each in records if not each.record.is_untransformed]
+    counts = _replay_loadable(destination, records, identity) if records else Counts()
+    if untransformed:
+        raise ConfigurationError(
+            f"{untransformed} failed records for {destination.target!r} have not been through the transform of their "
+            "sync, which a replay does not know: mend it, then let the sync read their rows again, by a backfill "
+            "(range_start, range_end) or by rewinding its watermark; that closes them. The others are replayed."
+        )
+    return counts
+
+
+def _replay_loadable(destination: Destination, records: Sequence[StoredRecord], identity: RunIdentity) -> Counts:
     tables.ensure(destination.engine)
     sync_key = records[0].sync_key
     with explaining(DestinationError, "begin the replay"), destination.engine.begin() as connection:
@@ -120,12 +132,12 @@ def _replay_alike(destination: Destination, run_id: str, number: int, records: l
         if not records:
             return Counts()
         batch = _batch(records)
-        staged = stage(destination, run_id, number, 1, batch.schema, [batch])
         rules = replace(records[0].load_rules, max_errors=_NO_LIMIT, max_error_percent=None)
         keys = MergeKeys(rules.primary_key, rules.conflict_field or "")
+        prepared = Stager(destination, run_id, 1, keys, rules).stage(number, batch.schema, [batch])
         chunk = Chunk(number, len(records), 0)
         ledger.record_extracted(connection, run_id, chunk, {})
-        counts = merge_once(destination, connection, run_id, chunk, staged, keys, rules)
+        counts = merge_once(destination, connection, run_id, chunk, prepared, keys, rules)
         failed_again = failed_records.failed_in(connection, run_id)
         failed_records.close(connection, sorted(still_open - failed_again), "replay")
     return counts or Counts()

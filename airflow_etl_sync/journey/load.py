@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from airflow_etl_sync.core.ahead import CHUNKS_AHEAD, ahead
 from airflow_etl_sync.core.model import Chunk, Counts, Extraction, LoadRules
 from airflow_etl_sync.core.staging import Staging, read_batches
+from airflow_etl_sync.core.transform import Transform
 from airflow_etl_sync.errors import DestinationError, explaining
-from airflow_etl_sync.journey.merging import merge_once, record_landed
+from airflow_etl_sync.journey.merging import merge_once, recall, record_landed
+from airflow_etl_sync.journey.preparing import Prepared, Stager
 from airflow_etl_sync.state import ledger, runs, tables
 from airflow_etl_sync.state.ledger import Checkpoint
 from airflow_etl_sync.state.runs import Run
-from airflow_etl_sync.systems.base import Destination, MergeKeys, StagedChunk
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from airflow_etl_sync.systems.base import Destination, MergeKeys
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +28,7 @@ def load(
     extraction: Extraction,
     rules: LoadRules,
     try_number: int = 1,
+    transform: Transform | None = None,
 ) -> Counts:
     """Load the chunks of an extraction, or of one of its parts, in their order.
 
@@ -36,6 +36,7 @@ def load(
     and the counts returned are those of all chunks, whichever try loaded them.
 
     :param try_number: tells the staging tables of a retry from those of a try that may still be dying
+    :param transform: through which the rows go
     :raises EtlSyncError: see :mod:`airflow_etl_sync.errors`; chunks that were committed stay
     """
     began = time.monotonic()
@@ -44,11 +45,12 @@ def load(
     keys = MergeKeys(extraction.primary_key, extraction.cursor_field, are_new=extraction.is_whole)
     pending = [chunk for chunk in extraction.chunks if chunk.number not in done]
     pending = _record_landed(destination, extraction, pending, keys, rules)
-    with ahead(_stage_all(destination, staging, extraction, pending, try_number), CHUNKS_AHEAD) as waiting:
-        for chunk, staged in waiting:
+    stager = Stager(destination, extraction.extraction_id, try_number, keys, rules, transform)
+    with ahead(_stage_all(stager, staging, extraction, pending), CHUNKS_AHEAD) as waiting:
+        for chunk, prepared in waiting:
             doing = explaining(DestinationError, f"load chunk {chunk.number}")
             with doing, destination.engine.begin() as connection:
-                merge_once(destination, connection, extraction.extraction_id, chunk, staged, keys, rules)
+                merge_once(destination, connection, extraction.extraction_id, chunk, prepared, keys, rules)
     after = _loaded(destination, extraction)
     counts = sum((after[chunk.number] for chunk in extraction.chunks), Counts())
     seconds = time.monotonic() - began
@@ -66,7 +68,7 @@ def _record_landed(
     destination: Destination, extraction: Extraction, pending: Sequence[Chunk], keys: MergeKeys, rules: LoadRules
 ) -> list[Chunk]:
     """Enter chunks into the ledger that an earlier try has landed elsewhere; the rest is still to be loaded."""
-    landed = destination.recall(extraction.extraction_id) if pending else {}
+    landed = recall(destination, extraction.extraction_id) if pending else {}
     for chunk in pending:
         if chunk.number in landed:
             with explaining(DestinationError, f"note chunk {chunk.number}"), destination.engine.begin() as connection:
@@ -77,33 +79,20 @@ def _record_landed(
 
 
 def _stage_all(
-    destination: Destination, staging: Staging, extraction: Extraction, chunks: Sequence[Chunk], try_number: int
-) -> Iterator[tuple[Chunk, StagedChunk]]:
+    stager: Stager, staging: Staging, extraction: Extraction, chunks: Sequence[Chunk]
+) -> Iterator[tuple[Chunk, Prepared]]:
     """Bring one chunk after another to the destination's side."""
     for chunk in chunks:
         with staging.open(extraction, chunk) as file:
-            schema, batches = file.schema_arrow, read_batches(file)
-            staged = stage(destination, extraction.extraction_id, chunk.number, try_number, schema, batches)
-        yield chunk, staged
-
-
-def stage(
-    destination: Destination,
-    extraction_id: str,
-    number: int,
-    try_number: int,
-    schema: pa.Schema,
-    batches: Iterable[pa.RecordBatch],
-) -> StagedChunk:
-    """Stage a chunk under a name of its own: no other chunk and no other try has it."""
-    return destination.stage(f"stage_{extraction_id}_{number}_{try_number}", schema, batches)
+            prepared = stager.stage(chunk.number, file.schema_arrow, read_batches(file))
+        yield chunk, prepared
 
 
 def merge_checkpoint(
     destination: Destination,
     run: Run,
     chunk: Chunk,
-    staged: StagedChunk,
+    prepared: Prepared,
     keys: MergeKeys,
     rules: LoadRules,
     position: dict[str, Any],
@@ -112,7 +101,7 @@ def merge_checkpoint(
     doing = explaining(DestinationError, f"load chunk {chunk.number}")
     with doing, destination.engine.begin() as connection:
         runs.hold(connection, run)
-        merge_once(destination, connection, run.extraction_id, chunk, staged, keys, rules, position)
+        merge_once(destination, connection, run.extraction_id, chunk, prepared, keys, rules, position)
         ledger.record_extracted(connection, run.extraction_id, chunk, position)
 
 
@@ -123,7 +112,7 @@ def recover(
 
     What its source gives now may be other rows, so a chunk that has landed is none that could be merged again.
     """
-    landed = destination.recall(run.extraction_id) if run.is_resumed else {}
+    landed = recall(destination, run.extraction_id) if run.is_resumed else {}
     for number in sorted(landed.keys() - {chunk.number for chunk in checkpoint.chunks}):
         found = landed[number]
         chunk, position = Chunk(number, found.merged.counts.processed, 0), dict(found.position or {})

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from airflow_etl_sync.core.model import Chunk, Counts, LoadRules
 from airflow_etl_sync.errors import StateError
+from airflow_etl_sync.journey.preparing import Prepared
 from airflow_etl_sync.state import failed_records, ledger, runs
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import (
@@ -19,7 +20,6 @@ from airflow_etl_sync.systems.base import (
     Merged,
     MergeKeys,
     Position,
-    StagedChunk,
     Tolerance,
 )
 from airflow_etl_sync.systems.recording import record_merged
@@ -34,7 +34,7 @@ def merge_once(
     connection: Connection,
     extraction_id: str,
     chunk: Chunk,
-    staged: StagedChunk,
+    prepared: Prepared,
     keys: MergeKeys,
     rules: LoadRules,
     position: Position | None = None,
@@ -48,11 +48,21 @@ def merge_once(
     _refuse_overtaken(run, rules)
     if not ledger.claim(connection, extraction_id, chunk.number, destination.target):
         return None
-    tolerance = _tolerance(connection, run, destination.target, chunk.rows, rules)
-    staged = replace(staged, mark=_mark(run, chunk.number, rules, position))
-    merged = destination.merge(connection, staged, chunk.rows, keys, rules, tolerance)
+    tolerance = prepared.tolerance(_tolerance(connection, run, destination.target, chunk.rows, rules))
+    merged = Merged(Counts())
+    if prepared.staged is not None:
+        staged = replace(prepared.staged, mark=_mark(run, chunk.number, rules, prepared.keep(position)))
+        rows = chunk.rows - prepared.left_out
+        merged = destination.merge(connection, staged, rows, keys, rules, tolerance)
+    merged = prepared.with_left_out(merged)
     log.info("Merged chunk %d: %s", chunk.number, merged.counts)
     return _record(destination, connection, run, chunk, merged, keys, rules)
+
+
+def recall(destination: Destination, extraction_id: str) -> dict[int, Landed]:
+    """What has landed of a run in a destination away from the state tables, what was left out before included."""
+    found = destination.recall(extraction_id)
+    return {number: Prepared.whole(landed) for number, landed in found.items()}
 
 
 def record_landed(
@@ -93,7 +103,7 @@ def _record(
     return counts
 
 
-def _mark(run: Run, number: int, rules: LoadRules, position: Position | None) -> Mark:
+def _mark(run: Run, number: int, rules: LoadRules, position: Position) -> Mark:
     return Mark(
         sync_key=run.sync_key,
         extraction_id=run.extraction_id,

@@ -14,8 +14,9 @@ from airflow_etl_sync.core.model import Chunk, CursorValue, LoadRules, RunIdenti
 from airflow_etl_sync.core.records import RecordRules
 from airflow_etl_sync.errors import ConfigurationError, DataError, DestinationError, EtlSyncError, explaining
 from airflow_etl_sync.journey.advance import Advanced, close
-from airflow_etl_sync.journey.load import merge_checkpoint, recover, stage
+from airflow_etl_sync.journey.load import merge_checkpoint, recover
 from airflow_etl_sync.journey.opening import fingerprint
+from airflow_etl_sync.journey.preparing import Stager
 from airflow_etl_sync.journey.sync import SyncReport, report_of
 from airflow_etl_sync.state import cursor_values, ledger, runs, tables, watermarks
 from airflow_etl_sync.state.ledger import Checkpoint
@@ -164,9 +165,10 @@ class _Loading:
 
     def _load_chunk(self, number: int, reader: ChunkReader) -> int:
         run = self.opened.run
-        staged = stage(self.destination, run.extraction_id, number, self.try_number, reader.schema, reader)
+        stager = Stager(self.destination, run.extraction_id, self.try_number, self.keys, self.load_rules)
+        prepared = stager.stage(number, reader.schema, reader)
         chunk = Chunk(number, reader.rows, 0)
-        merge_checkpoint(self.destination, run, chunk, staged, self.keys, self.load_rules, {})
+        merge_checkpoint(self.destination, run, chunk, prepared, self.keys, self.load_rules, {})
         return chunk.rows
 
     def next_watermark(self, connection: Any) -> CursorValue | None:

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow_etl_sync.core.ahead import BATCHES_AHEAD, CHUNKS_AHEAD, ahead
 from airflow_etl_sync.core.chunking import cut
 from airflow_etl_sync.core.model import Chunk, Counts, CursorValue, LoadRules, RunIdentity, Stream, Window, WindowRules
+from airflow_etl_sync.core.transform import Transform
 from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.journey.advance import Advanced, close
-from airflow_etl_sync.journey.load import merge_checkpoint, recover, stage
+from airflow_etl_sync.journey.load import merge_checkpoint, recover
 from airflow_etl_sync.journey.opening import open_run
+from airflow_etl_sync.journey.preparing import Prepared, Stager
 from airflow_etl_sync.state import runs
 from airflow_etl_sync.state.health import Health
 from airflow_etl_sync.state.runs import Run
-from airflow_etl_sync.systems.base import Destination, MergeKeys, Source, StagedChunk, let_pack
+from airflow_etl_sync.systems.base import Destination, MergeKeys, Source, let_pack
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,6 +68,7 @@ def sync(
     chunk_rows: int,
     try_number: int = 1,
     resumable_at: str = "",
+    transform: Transform | None = None,
 ) -> SyncReport:
     """Keep the destination in step with the stream: one run from reading to the watermark.
 
@@ -74,10 +77,12 @@ def sync(
 
     :param chunk_rows: at most so many rows are merged in one transaction
     :param resumable_at: something that must be the same for a retry to go on, beside what is asked for
+    :param transform: through which the rows go
     :raises EtlSyncError: see :mod:`airflow_etl_sync.errors`; checkpoints that were committed stay
     """
     began = time.monotonic()
-    let_pack(source, destination)
+    if transform is None:  # else somebody looks into the rows
+        let_pack(source, destination)
     opening = open_run(
         source,
         destination.engine,
@@ -92,11 +97,12 @@ def sync(
     keys = MergeKeys(opening.shape.primary_key, stream.cursor_field)
     opening = replace(opening, checkpoint=recover(destination, opening.run, opening.checkpoint, keys, load_rules))
     run, checkpoint, keys = opening.run, opening.checkpoint, replace(keys, are_new=opening.is_whole)
-    loading = _Loading(source, destination, keys, load_rules, run)
+    stager = Stager(destination, run.extraction_id, try_number, keys, load_rules, transform)
+    loading = _Loading(source, stager, run)
     rows = sum(chunk.rows for chunk in checkpoint.chunks)
     with (
         ahead(source.read(run.window, checkpoint.resume_after), BATCHES_AHEAD) as batches,
-        ahead(loading.stage_all(batches, chunk_rows, len(checkpoint.chunks), try_number), CHUNKS_AHEAD) as waiting,
+        ahead(loading.stage_all(batches, chunk_rows, len(checkpoint.chunks)), CHUNKS_AHEAD) as waiting,
     ):
         for chunk in waiting:
             rows += loading.checkpoint(chunk)
@@ -119,28 +125,26 @@ class _Waiting(NamedTuple):
     """A staged chunk, and where reading goes on behind it."""
 
     chunk: Chunk
-    staged: StagedChunk
+    prepared: Prepared
     position: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class _Loading:
     source: Source
-    destination: Destination
-    keys: MergeKeys
-    rules: LoadRules
+    stager: Stager
     run: Run
 
-    def stage_all(
-        self, batches: Iterator[pa.RecordBatch], chunk_rows: int, first: int, try_number: int
-    ) -> Iterator[_Waiting]:
+    def stage_all(self, batches: Iterator[pa.RecordBatch], chunk_rows: int, first: int) -> Iterator[_Waiting]:
         """Bring one chunk after another to the destination's side."""
         for number, reader in enumerate(cut(batches, chunk_rows), start=first):
-            staged = stage(self.destination, self.run.extraction_id, number, try_number, reader.schema, reader)
-            yield _Waiting(Chunk(number, reader.rows, 0), staged, dict(self.source.position(reader.last)))
+            prepared = self.stager.stage(number, reader.schema, reader)
+            yield _Waiting(Chunk(number, reader.rows, 0), prepared, dict(self.source.position(reader.last)))
 
     def checkpoint(self, waiting: _Waiting) -> int:
         """Merge one chunk and commit it; its number of rows."""
-        chunk = waiting.chunk
-        merge_checkpoint(self.destination, self.run, chunk, waiting.staged, self.keys, self.rules, waiting.position)
+        stager, chunk = self.stager, waiting.chunk
+        merge_checkpoint(
+            stager.destination, self.run, chunk, waiting.prepared, stager.keys, stager.rules, waiting.position
+        )  # fmt: skip
         return chunk.rows

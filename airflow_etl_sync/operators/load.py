@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_etl_sync.core.model import Counts
+    from airflow_etl_sync.operators._transform_terms import TransformGiven
 
 
 class UpsertLoadOperator(LineageTeller, BaseOperator):
@@ -28,7 +29,7 @@ class UpsertLoadOperator(LineageTeller, BaseOperator):
     Every chunk is merged in one transaction together with its line in the ledger, or remembered by a destination that
     is no PostgreSQL in the transaction that merges it, so a try that follows a failed one skips what is loaded already
     and the counts stay exact. Returns the counts:
-    ``processed = inserted + updated + skipped + errors``. All arguments are templated.
+    ``processed = inserted + updated + skipped + errors``. All arguments but ``transform`` are templated.
 
     :param extraction: what the extract returned: one part, or the list of all parts
     :param destination_conn_id: connection to load into
@@ -39,6 +40,12 @@ class UpsertLoadOperator(LineageTeller, BaseOperator):
     :param conflict: who wins where a record is there already: ``source_wins``, ``dest_wins``,
         ``latest_wins`` or ``merge_non_null``
     :param conflict_field: the column that ``latest_wins`` compares; by default the cursor field
+    :param transform: what rows go through before they are loaded: a function (an Arrow table in, whatever speaks the
+        Arrow C stream out), the path it is imported by, or a list of these. It is called for pieces of rows and must
+        not rely on seeing all of them. Not templated
+    :param transform_sql: a query that DuckDB runs over each piece (``SELECT … FROM batch``), or the name of a ``.sql``
+        file; before ``transform``
+    :param lookups: small tables that it joins, by name: tables of the destination, CSV or Parquet files
     :param create_table: create an absent table with the source's types and key
     :param synced_at_column: a ``timestamptz`` column that the load sets on rows it inserts or changes
     :param schema_contract: ``evolve`` adds and widens columns, ``freeze`` refuses what does not fit,
@@ -50,9 +57,11 @@ class UpsertLoadOperator(LineageTeller, BaseOperator):
 
     template_fields = (
         "extraction", "destination_conn_id", "table", "state_conn_id", "primary_key", "conflict", "conflict_field",
-        "create_table", "synced_at_column", "schema_contract", "max_errors", "max_error_percent",
+        "create_table", "synced_at_column", "schema_contract", "max_errors", "max_error_percent", "transform_sql",
+        "lookups",
     )  # fmt: skip
-    template_fields_renderers: ClassVar[dict[str, str]] = {"extraction": "json"}
+    template_ext = (".sql",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"extraction": "json", "transform_sql": "sql"}
     ui_color = "#d5ead0"
     operator_extra_links = (SyncLink(),)
 
@@ -66,6 +75,9 @@ class UpsertLoadOperator(LineageTeller, BaseOperator):
         primary_key: str | Sequence[str] | None = None,
         conflict: str = "source_wins",
         conflict_field: str | None = None,
+        transform: TransformGiven = None,
+        transform_sql: str | None = None,
+        lookups: Mapping[str, str] | str | None = None,
         create_table: bool | str = True,
         synced_at_column: str | None = None,
         schema_contract: str = "evolve",
@@ -81,6 +93,9 @@ class UpsertLoadOperator(LineageTeller, BaseOperator):
         self.primary_key = primary_key
         self.conflict = conflict
         self.conflict_field = conflict_field
+        self.transform = transform
+        self.transform_sql = transform_sql
+        self.lookups = lookups
         self.create_table = create_table
         self.synced_at_column = synced_at_column
         self.schema_contract = schema_contract
@@ -104,14 +119,15 @@ class UpsertLoadOperator(LineageTeller, BaseOperator):
         from airflow_etl_sync.journey.load import load
         from airflow_etl_sync.operators._journey_terms import destination_by, load_rules_of, table_of
         from airflow_etl_sync.operators._staging_place import open_staging
+        from airflow_etl_sync.operators._transform_terms import transform_of
 
         rules, table = load_rules_of(self), table_of("table", self.table)
         reached = destination_by(self, table)
-        staging = open_staging(extraction.staging_uri)
-        counts = load(reached.destination, staging, extraction, rules, try_number)
+        staging, transform = open_staging(extraction.staging_uri), transform_of(self, reached.state)
+        counts = load(reached.destination, staging, extraction, rules, try_number, transform)
         self.flows = (
             Flow(
-                origin=extraction.origin, state=reached.state, target=reached.table_beside_state,
+                origin=extraction.origin.through(transform), state=reached.state, target=reached.table_beside_state,
                 extraction_id=extraction.extraction_id, counts=counts,
             ),
         )  # fmt: skip

@@ -17,11 +17,12 @@ from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.operators._failure import failing_for_good
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context
 
     from airflow_etl_sync.journey.sync import SyncReport
+    from airflow_etl_sync.operators._transform_terms import TransformGiven
 
 
 class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
@@ -29,7 +30,8 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
 
     Rows, ledger and watermark are committed together in the destination database, which also keeps the
     state. A destination that is no PostgreSQL remembers itself what it has loaded, and ``state_conn_id`` names the
-    database of the state. Returns a report with the window, the counts and the seconds. All arguments are templated.
+    database of the state. Returns a report with the window, the counts and the seconds. All arguments
+    but ``transform`` are templated.
 
     :param sync_key: the unique name of the sync
     :param source_conn_id: connection to read from, of type ``postgres``, ``mysql`` or ``sqlite``, or of another
@@ -56,6 +58,12 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
     :param full_refresh: read everything, whatever the watermark says
     :param conflict: ``source_wins``, ``dest_wins``, ``latest_wins`` or ``merge_non_null``
     :param conflict_field: the column that ``latest_wins`` compares; by default the cursor field
+    :param transform: what rows go through before they are loaded: a function (an Arrow table in, whatever speaks the
+        Arrow C stream out), the path it is imported by, or a list of these. It is called for pieces of rows and must
+        not rely on seeing all of them. Not templated
+    :param transform_sql: a query that DuckDB runs over each piece (``SELECT … FROM batch``), or the name of a ``.sql``
+        file; before ``transform``
+    :param lookups: small tables that it joins, by name: tables of the destination, CSV or Parquet files
     :param create_table: create an absent table with the source's types and key
     :param synced_at_column: a ``timestamptz`` column that the load sets on rows it inserts or changes
     :param schema_contract: ``evolve`` adds and widens columns, ``freeze`` refuses what does not fit,
@@ -72,10 +80,10 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         "sync_key", "source_conn_id", "destination_conn_id", "cursor_field", "destination_table", "state_conn_id",
         "table", "sql", "primary_key", "columns", "where", "lag", "initial_value", "on_cursor_null", "range_start",
         "range_end", "full_refresh", "conflict", "conflict_field", "create_table", "synced_at_column",
-        "schema_contract", "max_errors", "max_error_percent", "chunk_rows", "is_dry_run",
+        "schema_contract", "max_errors", "max_error_percent", "chunk_rows", "is_dry_run", "transform_sql", "lookups",
     )  # fmt: skip
     template_ext = (".sql",)
-    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "transform_sql": "sql"}
     ui_color = "#dcd6ee"
     operator_extra_links = (SyncLink(),)
 
@@ -101,6 +109,9 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         full_refresh: bool | str = False,
         conflict: str = "source_wins",
         conflict_field: str | None = None,
+        transform: TransformGiven = None,
+        transform_sql: str | None = None,
+        lookups: Mapping[str, str] | str | None = None,
         create_table: bool | str = True,
         synced_at_column: str | None = None,
         schema_contract: str = "evolve",
@@ -130,6 +141,9 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         self.full_refresh = full_refresh
         self.conflict = conflict
         self.conflict_field = conflict_field
+        self.transform = transform
+        self.transform_sql = transform_sql
+        self.lookups = lookups
         self.create_table = create_table
         self.synced_at_column = synced_at_column
         self.schema_contract = schema_contract
@@ -171,20 +185,24 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
             table_of,
             window_rules_of,
         )
+        from airflow_etl_sync.operators._transform_terms import transform_of
 
         stream, window_rules, load_rules = stream_of(self), window_rules_of(self), load_rules_of(self)
         table, chunk_rows = table_of("destination_table", self.destination_table), self.chunk_rows
         source, reached = source_by(self, stream), destination_by(self, table)
         self._refuse_state_apart(is_beside=reached.table_beside_state is not None)
+        transform = transform_of(self, reached.state)
         report = sync(
             source, reached.destination,
             stream=stream, window_rules=window_rules, load_rules=load_rules, identity=identity_of(context),
             chunk_rows=arguments.as_count("chunk_rows", chunk_rows), try_number=context["ti"].try_number,
+            transform=transform,
         )  # fmt: skip
+        origin = origin_of(source.access, stream.table, stream.sql).through(transform)
         self.flows = (
             Flow(
-                origin=origin_of(source.access, stream.table, stream.sql), state=reached.state,
-                target=reached.table_beside_state, extraction_id=report.extraction_id, counts=report.counts,
+                origin=origin, state=reached.state, target=reached.table_beside_state,
+                extraction_id=report.extraction_id, counts=report.counts,
             ),
         )  # fmt: skip
         return report

@@ -20,6 +20,8 @@ from airflow_etl_sync.state.tables import failed_record
 
 log = logging.getLogger(__name__)
 
+_UNTRANSFORMED = "is_untransformed"
+
 ClosedBy = Literal["newer row", "replay"]
 
 
@@ -47,7 +49,7 @@ def record(connection: Connection, run: Run, target: str, rules: LoadRules, fail
             "extraction_id": run.extraction_id,
             "payload": each.payload,
             "types": each.types,
-            "load_rules": asdict(rules),
+            "load_rules": asdict(rules) | ({_UNTRANSFORMED: True} if each.is_untransformed else {}),
             "sqlstate": each.sqlstate,
             "error": each.error,
             "failed_at": datetime.now(timezone.utc),
@@ -131,6 +133,7 @@ def _closing(by: ClosedBy) -> Any:
 
 def _stored(row: Row[Any]) -> StoredRecord:
     rules = {**row.load_rules, "primary_key": tuple(row.load_rules["primary_key"])}
+    is_untransformed = rules.pop(_UNTRANSFORMED, False)
     return StoredRecord(
         id=row.id,
         sync_key=row.sync_key,
@@ -141,6 +144,7 @@ def _stored(row: Row[Any]) -> StoredRecord:
             types={name: ColumnTypes(*types) for name, types in row.types.items()},
             error=row.error,
             sqlstate=row.sqlstate,
+            is_untransformed=is_untransformed,
         ),
         load_rules=LoadRules(**rules),
         failures=row.failures,

@@ -133,7 +133,8 @@ class Mark:
     :param turn: the place of the run among those of its sync, higher for a newer one; microseconds since 1970
     :param overtakes: whether older runs of the sync may land nothing more in the table once this chunk has landed
     :param yields: whether it may not land once a newer run that overtakes has landed something
-    :param position: where reading goes on behind the chunk; None for one that is staged on disk
+    :param position: JSON that is remembered with it: where reading goes on behind the chunk, and what was left out
+        of it before the merge
     """
 
     sync_key: str

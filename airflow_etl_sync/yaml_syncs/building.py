@@ -17,6 +17,7 @@ from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.factory import PATIENCE, incremental_sync
 from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.operators import _journey_terms as journey_terms
+from airflow_etl_sync.operators._transform_terms import check_transform
 from airflow_etl_sync.operators.cdc import CdcSyncOperator
 from airflow_etl_sync.operators.cdc_slot import CdcSetUpOperator
 from airflow_etl_sync.operators.reconcile import ReconcileOperator
@@ -36,7 +37,10 @@ _OF_TASKS = ("owner", "retries", "retry_delay", "execution_timeout", "pool", "qu
 DAG_TERMS = frozenset({"kind", *_OF_DAG, *_OF_DAG_TOO, *_OF_TASKS})
 """What an entry says of its DAG and tasks; all else are arguments of operators."""
 
-_STAND_INS = {"sync_key": "x", "cursor_field": "x", "table": "x", "destination_table": "x", "sql": "x", "max_errors": 1}
+_STAND_INS: dict[str, Any] = {
+    **dict.fromkeys(("sync_key", "cursor_field", "table", "destination_table", "sql", "transform_sql"), "x"),
+    "max_errors": 1,
+}
 """In place of a value that only the run knows, so that the others can be looked at before."""
 
 
@@ -113,9 +117,10 @@ def _refuse_wrong(kind: str, given: Mapping[str, Any], folder: Path) -> None:
 
     :raises ConfigurationError: naming what is wrong
     """
-    sql = given.get("sql")
-    if sql is not None and sql.endswith(".sql") and not is_templated(sql) and not (folder / sql).is_file():
-        raise ConfigurationError(f"sql names the file {sql!r}, which is not in the folder of the YAML file.")
+    for name in ("sql", "transform_sql"):
+        sql = given.get(name, "")
+        if sql.endswith(".sql") and not is_templated(sql) and not (folder / sql).is_file():
+            raise ConfigurationError(f"{name} names the file {sql!r}, which is not in the folder of the YAML file.")
     known = {name: _STAND_INS.get(name) if is_templated(value) else value for name, value in given.items()}
     asked = SimpleNamespace(**{**_UNSAID, **known})
     for term in _LOOKS[kind]:
@@ -127,12 +132,13 @@ def _refuse_wrong(kind: str, given: Mapping[str, Any], folder: Path) -> None:
 
 _UNSAID: dict[str, Any] = dict.fromkeys(
     "sync_key cursor_field table sql primary_key columns where on_cursor_null lag initial_value range_start range_end "
-    "full_refresh conflict conflict_field create_table synced_at_column schema_contract max_errors max_error_percent "
-    "delete max_delete_percent destination_where add_column destination_tables tables".split()
+    "full_refresh transform transform_sql lookups conflict conflict_field create_table synced_at_column "
+    "schema_contract max_errors max_error_percent delete max_delete_percent destination_where add_column "
+    "destination_tables tables".split()
 )
 _LOOKS: dict[str, tuple[Callable[[Any], object], ...]] = {
-    "chain": (journey_terms.stream_of, journey_terms.window_rules_of, journey_terms.load_rules_of),
-    "one_task": (journey_terms.stream_of, journey_terms.window_rules_of, journey_terms.load_rules_of),
+    "chain": (journey_terms.stream_of, journey_terms.window_rules_of, journey_terms.load_rules_of, check_transform),
+    "one_task": (journey_terms.stream_of, journey_terms.window_rules_of, journey_terms.load_rules_of, check_transform),
     "reconcile": (journey_terms.key_stream_of, journey_terms.reconcile_rules_of),
     "cdc": (journey_terms.load_rules_of, lambda asked: arguments.as_tables("tables", asked.tables)),
 }

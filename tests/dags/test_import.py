@@ -7,18 +7,22 @@ import subprocess
 import sys
 from typing import Any
 
+import airflow.sdk
 import pytest
 
 from tests.dags.conftest import TEMPLATES
 
 CHAIN = ["orders.advance", "orders.extract", "orders.load"]
+PARTITIONED = "PartitionedAtRuntime" if hasattr(airflow.sdk, "PartitionedAtRuntime") else None
 EXPECTED = {
     "orders_hourly": {"schedule": "@hourly", "tasks": CHAIN},
     "users_every_15_minutes": {"schedule": "*/15 * * * *", "tasks": ["sync_users"]},
     "first_load_in_ranges": {"schedule": "@hourly", "tasks": ["load_range", "split", "sync"]},
+    "users_in_time": {"schedule": "@hourly", "tasks": ["sync_users"]},
     "full_sync_nightly": {"schedule": "0 2 * * *", "tasks": CHAIN},
     "failed_records": {"schedule": None, "tasks": ["failed_records"]},
     "backfill": {"schedule": None, "tasks": CHAIN},
+    "backfill_by_month": {"schedule": PARTITIONED, "tasks": ["load_month", "months", "note_partitions"]},
     "watermark_tools": {"schedule": None, "tasks": ["watermark"]},
     "orders_by_cdc": {"schedule": "*/5 * * * *", "tasks": ["capture", "set_up"]},
     "orders_by_cdc_on_change": {"schedule": ["shop_has_changed"], "tasks": ["capture", "set_up"]},
@@ -44,7 +48,10 @@ except ImportError:  # before Airflow 3.2
 before = set(sys.modules)
 bag = DagBag(dag_folder=sys.argv[1])
 describe = lambda dag: {
-    "schedule": [asset.name for asset in dag.schedule] if isinstance(dag.schedule, list) else dag.schedule,
+    "schedule": (
+        [asset.name for asset in dag.schedule] if isinstance(dag.schedule, list)
+        else dag.schedule if isinstance(dag.schedule, (str, type(None))) else type(dag.schedule).__name__
+    ),
     "tasks": sorted(dag.task_ids),
     "catchup": dag.catchup,
     "max_active_runs": dag.max_active_runs,

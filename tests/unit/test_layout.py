@@ -22,7 +22,7 @@ FLOORS = (
     {DAGS},
     {
         "__init__", "cli", "decorators", "demo", "factory", "hooks", "observability", "operators",
-        "plugin", "provider_info", "sensors", "triggers", "yaml_syncs",
+        "plugin", "provider_info", "sensors", "transforms", "triggers", "yaml_syncs",
     },
     {"journey"},
     {"cdc", "systems"},

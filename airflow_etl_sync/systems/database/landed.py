@@ -25,9 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mysql import LONGTEXT
 from sqlalchemy.exc import IntegrityError
 
-from airflow_etl_sync.core.columns import ColumnTypes
 from airflow_etl_sync.core.contract import SchemaChange
-from airflow_etl_sync.core.failed_record import FailedRecord
+from airflow_etl_sync.core.failed_record import as_json, from_json
 from airflow_etl_sync.core.model import Counts
 from airflow_etl_sync.errors import StateError
 from airflow_etl_sync.systems.base import Landed, Mark, Merged
@@ -168,14 +167,13 @@ def _contents(mark: Mark, merged: Merged) -> list[str]:
             [each.place, each.column, each.change, each.old_type, each.new_type] for each in merged.changes
         ],
     }  # fmt: skip
-    failed = [[each.key, each.payload, each.error, each.types, each.sqlstate] for each in merged.failed]
-    return [json.dumps(each) for each in (whole, *failed)]
+    return [json.dumps(each) for each in (whole, *map(as_json, merged.failed))]
 
 
 def _landed(whole: Mapping[str, Any], *failed: Sequence[Any]) -> Landed:
     merged = Merged(
         Counts(*whole["counts"]),
-        tuple(_failed(*each) for each in failed),
+        tuple(from_json(each) for each in failed),
         tuple(
             SchemaChange(place=place, column=column, change=change, old_type=old, new_type=new)
             for place, column, change, old, new in whole["changes"]
@@ -183,10 +181,3 @@ def _landed(whole: Mapping[str, Any], *failed: Sequence[Any]) -> Landed:
         tuple(tuple(key) for key in whole["settled"]),
     )
     return Landed(merged, whole["position"])
-
-
-def _failed(
-    key: Sequence[Any], payload: Any, error: str, types: Mapping[str, Any], sqlstate: str | None
-) -> FailedRecord:
-    known = {name: ColumnTypes(*each) for name, each in types.items()}
-    return FailedRecord(key=tuple(key), payload=payload, error=error, types=known, sqlstate=sqlstate)

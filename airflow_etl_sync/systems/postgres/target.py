@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_etl_sync.core.columns import is_inferred, types_of
+from airflow_etl_sync.core.columns import has_declared_type, types_of
 from airflow_etl_sync.core.keys import SOFT_DELETED
 from airflow_etl_sync.core.model import LoadRules, TableName
 from airflow_etl_sync.errors import ConfigurationError, SchemaError
@@ -88,7 +88,9 @@ def read_columns(driver: psycopg.Connection[Any], table: TableName) -> dict[str,
 def created_type(driver: psycopg.Connection[Any], field: pa.Field) -> str:
     """The type that a new column gets: the source's, or its nearest built-in one where that is not known here."""
     types = types_of(field)
-    known = next((type_ for type_ in (types[:1] if is_inferred(field) else types) if is_type(driver, type_)), None)
+    known = next(
+        (type_ for type_ in (types if has_declared_type(field) else types[:1]) if is_type(driver, type_)), None
+    )
     if known is None:
         raise SchemaError(f"Column {field.name!r} comes with a type that this database does not have.")
     return known

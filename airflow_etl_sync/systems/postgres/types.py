@@ -63,8 +63,8 @@ ENCODINGS = frozenset(
 # infinity and the farthest years come out wrapped around, below anything that a date of PostgreSQL can be.
 _EPOCH_DAYS = 10_957
 _EPOCH_MICROS = _EPOCH_DAYS * 86_400_000_000
-_FIRST_DAY = _EPOCH_DAYS - 2_451_545  # Julian day 0, the first day of PostgreSQL's calendar
-_FIRST_MICRO = _FIRST_DAY * 86_400_000_000
+FIRST_DAY = _EPOCH_DAYS - 2_451_545  # Julian day 0, the first day of PostgreSQL's calendar
+FIRST_MICRO = FIRST_DAY * 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def normalised(batch: pa.RecordBatch, columns: Sequence[StreamColumn]) -> pa.Rec
         notes = {}
         if _is_wrapped(array):
             notes[ENCODING] = EPOCH + b":" + column.base_type.encode()
-            array = _postgres_integers(array)
+            array = postgres_integers(array)
         arrays.append(array)
         types = ColumnTypes(column.type, column.fallback_type)
         fields.append(noted(column.name, array.type, types, notes))
@@ -119,7 +119,7 @@ def with_whole_times(batch: pa.RecordBatch) -> pa.RecordBatch:
     arrays, fields = [], []
     for array, field in zip(batch.columns, batch.schema, strict=True):
         base = _time_base(field.type)
-        whole = array if base is None else _postgres_integers(array)
+        whole = array if base is None else postgres_integers(array)
         notes = field.metadata if base is None else {**field.metadata, ENCODING: EPOCH + b":" + base}
         arrays.append(whole)
         fields.append(pa.field(field.name, whole.type, metadata=notes))
@@ -141,16 +141,16 @@ def _is_wrapped(array: pa.Array) -> bool:
     import pyarrow.compute as pc
 
     if pa.types.is_timestamp(array.type):
-        first, integer = _FIRST_MICRO, pa.int64()
+        first, integer = FIRST_MICRO, pa.int64()
     elif pa.types.is_date32(array.type):
-        first, integer = _FIRST_DAY, pa.int32()
+        first, integer = FIRST_DAY, pa.int32()
     else:
         return False
     smallest = pc.min(array.view(integer)).as_py()
     return smallest is not None and smallest < first
 
 
-def _postgres_integers(array: pa.Array) -> pa.Array:
+def postgres_integers(array: pa.Array) -> pa.Array:
     """Undo ADBC's addition; both wrap around, so every value comes back."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -158,6 +158,15 @@ def _postgres_integers(array: pa.Array) -> pa.Array:
     if pa.types.is_date32(array.type):
         return pc.subtract(array.view(pa.int32()), pa.scalar(_EPOCH_DAYS, pa.int32()))
     return pc.subtract(array.view(pa.int64()), pa.scalar(_EPOCH_MICROS, pa.int64()))
+
+
+def unix_integers(array: pa.Array) -> pa.Array:
+    """PostgreSQL's own integers as Arrow counts; both wrap around."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    difference = _EPOCH_DAYS if array.type == pa.int32() else _EPOCH_MICROS
+    return pc.add(array, pa.scalar(difference, array.type))
 
 
 def encoding_of(field: pa.Field) -> str | None:
