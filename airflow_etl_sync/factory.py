@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from airflow.sdk import TaskGroup
 
-from airflow_etl_sync.core.model import ConflictStrategy, SchemaContract, refuse_unknown
-from airflow_etl_sync.errors import ConfigurationError
+from airflow_etl_sync.core.endpoint import Endpoint
+from airflow_etl_sync.core.model import ConflictStrategy, SchemaContract, refuse_not_one, refuse_unknown
 from airflow_etl_sync.observability.assets import assets_of
 from airflow_etl_sync.operators._transform_terms import check_transform
 from airflow_etl_sync.operators.advance import WatermarkAdvanceOperator
@@ -58,6 +58,7 @@ def incremental_sync(
     cursor_field: str,
     table: str | None = None,
     sql: str | None = None,
+    endpoint: str | Mapping[str, Any] | None = None,
     state_conn_id: str | None = None,
     primary_key: str | Sequence[str] | None = None,
     columns: str | Sequence[str] | None = None,
@@ -97,10 +98,12 @@ def incremental_sync(
     :param destination_conn_id: connection to load into
     :param destination_table: the table to load (``schema.table``)
     :param cursor_field: the column that grows when a record changes
-    :param table: the table to read; exactly one of ``table`` and ``sql``
+    :param table: the table to read; exactly one of ``table``, ``sql`` and ``endpoint``
     :param sql: the query to read, or the name of a ``.sql`` file. Where it says ``:window(orders.updated_at)``, the
         window is applied there, else around it. What stands there is of the cursor's type, or with numbers the cursor
         itself; what the query computes from the rows there, it computes from the window's rows only
+    :param endpoint: what to ask an API for, whose connection is of type ``http``: a path, or a mapping, see
+        docs/sources.md
     :param state_conn_id: connection of type ``postgres`` that keeps the watermark, by default the destination's; to be
         given where that is of another type
     :param primary_key: the columns that name a record; by default the source table's own key
@@ -130,7 +133,7 @@ def incremental_sync(
     :param default_args: arguments for all tasks of the group, as Airflow takes them
     :raises ConfigurationError: where a literal argument is wrong; templates are checked when they run
     """
-    _check_literals(table, sql, conflict, schema_contract)
+    _check_literals({"table": table, "sql": sql, "endpoint": endpoint}, conflict, schema_contract)
     known = None if isinstance(lookups, str) else lookups
     check_transform(SimpleNamespace(transform=transform, transform_sql=transform_sql, lookups=known))
     state_conn_id = state_conn_id or destination_conn_id
@@ -138,11 +141,11 @@ def incremental_sync(
     with _patient_group(group_id, default_args) as group:
         extract = IncrementalExtractOperator(
             task_id="extract", sync_key=sync_key, source_conn_id=source_conn_id, state_conn_id=state_conn_id,
-            cursor_field=cursor_field, table=table, sql=sql, primary_key=primary_key, columns=columns, where=where,
-            lag=lag, initial_value=initial_value, on_cursor_null=on_cursor_null, range_start=range_start,
-            range_end=range_end, full_refresh=full_refresh, chunk_rows=chunk_rows, staging_uri=staging_uri,
-            destination_conn_id=None if is_transformed else destination_conn_id, load_parts=load_parts,
-            dry_run=dry_run, doc_md=EXTRACT_DOC,
+            cursor_field=cursor_field, table=table, sql=sql, endpoint=endpoint, primary_key=primary_key,
+            columns=columns, where=where, lag=lag, initial_value=initial_value, on_cursor_null=on_cursor_null,
+            range_start=range_start, range_end=range_end, full_refresh=full_refresh, chunk_rows=chunk_rows,
+            staging_uri=staging_uri, destination_conn_id=None if is_transformed else destination_conn_id,
+            load_parts=load_parts, dry_run=dry_run, doc_md=EXTRACT_DOC,
         )  # fmt: skip
         load = UpsertLoadOperator.partial(
             task_id="load", destination_conn_id=destination_conn_id, table=destination_table,
@@ -169,11 +172,13 @@ def _patient_group(group_id: str, default_args: Mapping[str, Any] | None) -> Tas
     return group
 
 
-def _check_literals(table: str | None, sql: str | None, conflict: str, contract: str) -> None:
+def _check_literals(streams: Mapping[str, Any], conflict: str, contract: str) -> None:
     """Show the author's slips when the file is parsed, not when the first window has been read."""
-    is_templated = any("{{" in given for given in (table, sql) if given is not None)
-    if not is_templated and (table is None) == (sql is None):
-        raise ConfigurationError("Give exactly one of table and sql: the stream is one or the other.")
+    if not any(isinstance(given, str) and "{{" in given for given in streams.values()):
+        refuse_not_one(**streams)
+    endpoint = streams.get("endpoint")
+    if endpoint is not None and "{{" not in str(endpoint) and "{%" not in str(endpoint):
+        Endpoint.parse(endpoint)
     choices = {"conflict": (conflict, ConflictStrategy), "schema_contract": (contract, SchemaContract)}
     for name, (given, literal) in choices.items():
         if "{{" not in given:

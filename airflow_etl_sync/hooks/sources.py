@@ -12,20 +12,33 @@ if TYPE_CHECKING:
     from airflow_etl_sync.core.model import Stream
     from airflow_etl_sync.systems.database.access import DatabaseAccess
     from airflow_etl_sync.systems.database.source import DatabaseSource
+    from airflow_etl_sync.systems.http.source import HttpSource
     from airflow_etl_sync.systems.postgres.source import PostgresSource
 
+HTTP_TYPES = ("http", "https")
 
-def source_of(conn_id: str, stream: Stream) -> PostgresSource | DatabaseSource:
+
+def source_of(conn_id: str, stream: Stream) -> PostgresSource | DatabaseSource | HttpSource:
     """Give the source that an Airflow connection leads to; its type decides which system that is.
 
-    :param conn_id: the id of a connection of type ``postgres``, ``mysql``, ``sqlite``, or of one whose hook speaks
-        SQLAlchemy
+    :param conn_id: the id of a connection of type ``postgres``, ``mysql``, ``sqlite``, ``http``, or of one whose hook
+        speaks SQLAlchemy
     :raises ConfigurationError: where there is no such connection, or it cannot be used
     """
     from airflow.providers.common.compat.sdk import BaseHook
 
     require_connection(conn_id)
     connection = BaseHook.get_connection(conn_id)
+    if connection.conn_type in HTTP_TYPES:
+        from airflow_etl_sync.hooks.http import http_access
+        from airflow_etl_sync.systems.http.source import HttpSource
+
+        return HttpSource(http_access(conn_id, connection), stream)
+    if stream.endpoint is not None:
+        raise ConfigurationError(
+            f"The connection {conn_id!r} is of type {connection.conn_type!r}, which has no endpoint: choose one of "
+            "type 'http'."
+        )
     if connection.conn_type in ("postgres", CDC_TYPE):
         from airflow_etl_sync.systems.postgres.source import PostgresSource
 

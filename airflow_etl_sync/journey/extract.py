@@ -12,7 +12,7 @@ from airflow_etl_sync.core.chunking import ChunkReader, cut
 from airflow_etl_sync.core.model import Chunk, Extraction, RunIdentity, Stream, WindowRules
 from airflow_etl_sync.core.staging import Staging
 from airflow_etl_sync.errors import DestinationError, explaining
-from airflow_etl_sync.journey.opening import Opening, open_run
+from airflow_etl_sync.journey.opening import Opening, open_run, reach
 from airflow_etl_sync.state import ledger, runs
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import Source
@@ -52,6 +52,7 @@ def extract(
     run = opening.run
     chunks = [*opening.checkpoint.chunks, *_stage_all(source, state, staging, opening, chunk_rows)]
     with explaining(DestinationError, "write the state tables"), state.begin() as connection:
+        run = reach(connection, source, run, rules)
         runs.mark_extracted(connection, run, sum(chunk.rows for chunk in chunks))
     extraction = Extraction(
         extraction_id=run.extraction_id,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from airflow_etl_sync.core.contract import changes_between
 from airflow_etl_sync.core.model import RunIdentity, Stream, WindowRules
@@ -14,7 +14,7 @@ from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.state import ledger, runs, schema_changes, tables, watermarks
 from airflow_etl_sync.state.ledger import Checkpoint
 from airflow_etl_sync.state.runs import Run
-from airflow_etl_sync.systems.base import Shape, Source
+from airflow_etl_sync.systems.base import ReachingSource, Shape, Source
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +95,15 @@ def open_run(
         opened.window.protection,
     )
     return Opening(run, Checkpoint(), shape, given_up)
+
+
+def reach(connection: Connection, source: Source, run: Run, rules: WindowRules) -> Run:
+    """The run, whose window is read to its end, with the high that some sources know only then."""
+    if not isinstance(source, ReachingSource):
+        return run
+    high = source.reached(run.window, rules)
+    runs.record_high(connection, run, high)
+    return replace(run, window=replace(run.window, high=high))
 
 
 def fingerprint(*asked: object) -> str:

@@ -15,7 +15,7 @@ from airflow_etl_sync.core.transform import Transform
 from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.journey.advance import Advanced, close
 from airflow_etl_sync.journey.load import merge_checkpoint, recover
-from airflow_etl_sync.journey.opening import open_run
+from airflow_etl_sync.journey.opening import open_run, reach
 from airflow_etl_sync.journey.preparing import Prepared, Stager
 from airflow_etl_sync.state import runs
 from airflow_etl_sync.state.health import Health
@@ -107,6 +107,7 @@ def sync(
         for chunk in waiting:
             rows += loading.checkpoint(chunk)
     with explaining(DestinationError, "close the run"), destination.engine.begin() as connection:
+        run = reach(connection, source, run, window_rules)
         runs.mark_extracted(connection, run, rows)
         advanced = close(connection, run.extraction_id)
     seconds = time.monotonic() - began

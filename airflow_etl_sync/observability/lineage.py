@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from airflow_etl_sync.systems.database.access import DatabaseAccess
+    from airflow_etl_sync.systems.http.access import HttpAccess
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 _DEFAULT_SCHEMA = "public"
@@ -64,13 +65,18 @@ def dataset_of(access: PostgresAccess, table: TableName) -> Dataset:
     return Dataset(namespace, f"{database}.{table.schema or _DEFAULT_SCHEMA}.{table.name}")
 
 
-def origin_of(access: PostgresAccess | DatabaseAccess, table: TableName | None, query: str | None) -> Origin:
+def origin_of(
+    access: PostgresAccess | DatabaseAccess | HttpAccess, table: TableName | None, query: str | None
+) -> Origin:
     """What a stream reads: its table, or the tables that OpenLineage's parser finds in its query.
 
-    Nothing where OpenLineage has no name for tables of the database: it has one for PostgreSQL and MySQL.
+    Nothing where OpenLineage has no name for it: it has one for tables of PostgreSQL and MySQL.
     """
+    from airflow_etl_sync.systems.http.access import HttpAccess
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
+    if isinstance(access, HttpAccess):
+        return Origin()
     if isinstance(access, PostgresAccess):
         dialect, named = "postgres", partial(dataset_of, access)
     elif (url := access.make_engine().url).get_backend_name() in ("mysql", "mariadb"):

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, NoReturn, cast
 
+from airflow_etl_sync.core.endpoint import Endpoint
 from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.errors import ConfigurationError
 
@@ -172,6 +173,18 @@ def as_text_map(name: str, value: object) -> dict[str, str]:
     ):
         _refuse(name, value, "a mapping of names to texts")
     return dict(pairs)
+
+
+def as_endpoint(name: str, value: object) -> Endpoint | None:
+    """Take an endpoint of an API: a path, a mapping, or the text that Jinja or JSON makes of one; None where none is.
+
+    :raises ConfigurationError: where it is none, naming the key that is wrong
+    """
+    if is_absent(value):
+        return None
+    if isinstance(value, str) and value.strip().startswith("{"):
+        value = _json_or_none(value) or _literal(value.strip()) or _refuse(name, value, "a mapping", shown=False)
+    return Endpoint.parse(value)
 
 
 def as_lag(name: str, value: object) -> timedelta | int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.core.model import ConflictStrategy, OnCursorNull, SchemaContract
     from airflow_etl_sync.hooks.destinations import Reached
     from airflow_etl_sync.systems.database.source import DatabaseSource
+    from airflow_etl_sync.systems.http.source import HttpSource
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
     from airflow_etl_sync.systems.postgres.source import PostgresSource
 
@@ -31,6 +32,7 @@ class StreamArguments(Protocol):
     cursor_field: Any
     table: Any
     sql: Any
+    endpoint: Any
     primary_key: Any
     columns: Any
     where: Any
@@ -100,6 +102,7 @@ def stream_of(given: StreamArguments) -> Stream:
         cursor_field=arguments.as_text("cursor_field", given.cursor_field),
         table=None if table is None else TableName.parse(table),
         sql=_query(arguments.as_optional_text("sql", given.sql)),
+        endpoint=arguments.as_endpoint("endpoint", given.endpoint),
         primary_key=arguments.as_names("primary_key", given.primary_key),
         columns=arguments.as_names("columns", given.columns),
         where=arguments.as_optional_text("where", given.where),
@@ -230,7 +233,7 @@ def destination_by(given: Any, table: TableName) -> Reached:
     return destination_of(arguments.as_text("destination_conn_id", given.destination_conn_id), table, state_conn_id)
 
 
-def source_by(given: Any, stream: Stream) -> PostgresSource | DatabaseSource:
+def source_by(given: Any, stream: Stream) -> PostgresSource | DatabaseSource | HttpSource:
     """Give the source whose connection ``source_conn_id`` names, of whichever system that is.
 
     :raises ConfigurationError: where it names none, or there is no such connection

@@ -15,7 +15,7 @@ from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.operators._failure import failing_for_good
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context
 
@@ -40,10 +40,12 @@ class IncrementalExtractOperator(LineageTeller, BaseOperator):
     :param state_conn_id: connection of type ``postgres`` whose schema ``etl_sync`` keeps the watermark;
         normally the destination's
     :param cursor_field: the column that grows when a record changes
-    :param table: the table to read (``schema.table``); exactly one of ``table`` and ``sql``
+    :param table: the table to read (``schema.table``); exactly one of ``table``, ``sql`` and ``endpoint``
     :param sql: the query to read, or the name of a ``.sql`` file. Where it says ``:window(orders.updated_at)``, the
         window is applied there, else around it. What stands there is of the cursor's type, or with numbers the cursor
         itself; what the query computes from the rows there, it computes from the window's rows only
+    :param endpoint: what to ask an API for, whose connection is of type ``http``: a path, or a mapping, see
+        docs/sources.md
     :param primary_key: the columns that name a record; by default the table's own key
     :param columns: the columns to read; by default all
     :param where: an SQL condition that every row must meet
@@ -65,9 +67,9 @@ class IncrementalExtractOperator(LineageTeller, BaseOperator):
     """
 
     template_fields = (
-        "sync_key", "source_conn_id", "state_conn_id", "cursor_field", "table", "sql", "primary_key", "columns",
-        "where", "lag", "initial_value", "on_cursor_null", "range_start", "range_end", "full_refresh", "chunk_rows",
-        "staging_uri", "destination_conn_id", "load_parts", "is_dry_run",
+        "sync_key", "source_conn_id", "state_conn_id", "cursor_field", "table", "sql", "endpoint", "primary_key",
+        "columns", "where", "lag", "initial_value", "on_cursor_null", "range_start", "range_end", "full_refresh",
+        "chunk_rows", "staging_uri", "destination_conn_id", "load_parts", "is_dry_run",
     )  # fmt: skip
     template_ext = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
@@ -83,6 +85,7 @@ class IncrementalExtractOperator(LineageTeller, BaseOperator):
         cursor_field: str,
         table: str | None = None,
         sql: str | None = None,
+        endpoint: str | Mapping[str, Any] | None = None,
         primary_key: str | Sequence[str] | None = None,
         columns: str | Sequence[str] | None = None,
         where: str | None = None,
@@ -106,6 +109,7 @@ class IncrementalExtractOperator(LineageTeller, BaseOperator):
         self.cursor_field = cursor_field
         self.table = table
         self.sql = sql
+        self.endpoint = endpoint
         self.primary_key = primary_key
         self.columns = columns
         self.where = where

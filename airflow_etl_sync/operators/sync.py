@@ -42,10 +42,12 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
     :param destination_table: the table to load (``schema.table``)
     :param state_conn_id: connection of type ``postgres`` whose schema ``etl_sync`` keeps the watermark, where the
         destination is of another type
-    :param table: the table to read (``schema.table``); exactly one of ``table`` and ``sql``
+    :param table: the table to read (``schema.table``); exactly one of ``table``, ``sql`` and ``endpoint``
     :param sql: the query to read, or the name of a ``.sql`` file. Where it says ``:window(orders.updated_at)``, the
         window is applied there, else around it. What stands there is of the cursor's type, or with numbers the cursor
         itself; what the query computes from the rows there, it computes from the window's rows only
+    :param endpoint: what to ask an API for, whose connection is of type ``http``: a path, or a mapping, see
+        docs/sources.md
     :param primary_key: the columns that name a record; by default the source table's own key
     :param columns: the columns to read; by default all
     :param where: an SQL condition that every row must meet
@@ -78,8 +80,8 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
 
     template_fields = (
         "sync_key", "source_conn_id", "destination_conn_id", "cursor_field", "destination_table", "state_conn_id",
-        "table", "sql", "primary_key", "columns", "where", "lag", "initial_value", "on_cursor_null", "range_start",
-        "range_end", "full_refresh", "conflict", "conflict_field", "create_table", "synced_at_column",
+        "table", "sql", "endpoint", "primary_key", "columns", "where", "lag", "initial_value", "on_cursor_null",
+        "range_start", "range_end", "full_refresh", "conflict", "conflict_field", "create_table", "synced_at_column",
         "schema_contract", "max_errors", "max_error_percent", "chunk_rows", "is_dry_run", "transform_sql", "lookups",
     )  # fmt: skip
     template_ext = (".sql",)
@@ -98,6 +100,7 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         state_conn_id: str | None = None,
         table: str | None = None,
         sql: str | None = None,
+        endpoint: str | Mapping[str, Any] | None = None,
         primary_key: str | Sequence[str] | None = None,
         columns: str | Sequence[str] | None = None,
         where: str | None = None,
@@ -130,6 +133,7 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         self.state_conn_id = state_conn_id
         self.table = table
         self.sql = sql
+        self.endpoint = endpoint
         self.primary_key = primary_key
         self.columns = columns
         self.where = where

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 from airflow_etl_sync.core.contract import SchemaChange
 from airflow_etl_sync.core.failed_record import FailedRecord, Key
 from airflow_etl_sync.core.keys import KeyBlock, ReconcileRules, Settled
-from airflow_etl_sync.core.model import Counts, LoadRules, Window, WindowRules
+from airflow_etl_sync.core.model import Counts, CursorValue, LoadRules, Window, WindowRules
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,6 +103,20 @@ def let_pack(source: Source, destination: Destination) -> None:
     """Let rows take the shortest way between two that understand each other, before anything is read."""
     if isinstance(source, Packing) and isinstance(destination, Packing) and source.packing == destination.packing:
         cast("PackingSource", source).pack()
+
+
+@runtime_checkable
+class ReachingSource(Source, Protocol):
+    """One that knows how far the watermark may go only when a window is read to its end.
+
+    Until then the window's high is what it was before.
+    """
+
+    def reached(self, window: Window, rules: WindowRules) -> CursorValue | None:
+        """The high of a window that ``read`` has given to its end, in this try or, up to its position, in others.
+
+        :raises ConfigurationError: where the source does not tell enough for a high
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,9 @@ DAG_TERMS = frozenset({"kind", *_OF_DAG, *_OF_DAG_TOO, *_OF_TASKS})
 """What an entry says of its DAG and tasks; all else are arguments of operators."""
 
 _STAND_INS: dict[str, Any] = {
-    **dict.fromkeys(("sync_key", "cursor_field", "table", "destination_table", "sql", "transform_sql"), "x"),
+    **dict.fromkeys(
+        ("sync_key", "cursor_field", "table", "destination_table", "sql", "endpoint", "transform_sql"), "x"
+    ),
     "max_errors": 1,
 }
 """In place of a value that only the run knows, so that the others can be looked at before."""
@@ -131,8 +133,8 @@ def _refuse_wrong(kind: str, given: Mapping[str, Any], folder: Path) -> None:
 
 
 _UNSAID: dict[str, Any] = dict.fromkeys(
-    "sync_key cursor_field table sql primary_key columns where on_cursor_null lag initial_value range_start range_end "
-    "full_refresh transform transform_sql lookups conflict conflict_field create_table synced_at_column "
+    "sync_key cursor_field table sql endpoint primary_key columns where on_cursor_null lag initial_value range_start "
+    "range_end full_refresh transform transform_sql lookups conflict conflict_field create_table synced_at_column "
     "schema_contract max_errors max_error_percent delete max_delete_percent destination_where add_column "
     "destination_tables tables".split()
 )

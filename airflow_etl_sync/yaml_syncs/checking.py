@@ -56,7 +56,8 @@ class DeclaredSync:
 
 def is_templated(value: object) -> bool:
     """Whether Jinja has a say in a value, so that nobody knows it before the run."""
-    return isinstance(value, str) and ("{{" in value or "{%" in value)
+    text = str(value) if isinstance(value, (str, Mapping)) else ""
+    return "{{" in text or "{%" in text
 
 
 def check(file: SyncFile) -> list[DeclaredSync]:

@@ -104,10 +104,10 @@ def test_a_file_of_sqlite(airflow: Airflow, warehouse: psycopg.Connection, tmp_p
 
 
 def test_a_connection_that_is_no_database_is_refused(airflow: Airflow, warehouse: psycopg.Connection) -> None:
-    airflow.connect("shop_hook", "", conn_type="http", host="127.0.0.1", password="se cret")
+    airflow.connect("shop_hook", "", conn_type="smtp", host="127.0.0.1", password="se cret")
     run = airflow.run("one_task_from_hook")
     assert run.state == "failed" and run.tries == 1
-    assert "The connection 'shop_hook' is of type 'http', which cannot be a source" in run.log
+    assert "The connection 'shop_hook' is of type 'smtp', which cannot be a source" in run.log
     assert "se cret" not in run.log
 
 

@@ -1,0 +1,1 @@
+"""Paged JSON APIs as a source."""
