@@ -98,6 +98,7 @@ def paged(records: Sequence[Any], asked: Asked, *, size: int = 100, key: str = "
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         api: Api = self.server.api  # type: ignore[attr-defined]

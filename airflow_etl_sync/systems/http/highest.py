@@ -43,7 +43,7 @@ class Highest:
         return self.value if self.is_ascending else self.of_first
 
     def to_json(self) -> dict[str, Any]:
-        texts = {"value": self.value, "of_first": self.of_first, "last": self.last}
+        texts = {"value": self.value, "of_first": self.of_first}  # a retry begins before the last
         return {
             "is_ascending": self.is_ascending,
             **{name: None if value is None else text_of(value) for name, value in texts.items()},
@@ -51,7 +51,5 @@ class Highest:
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any], cursor: DatabaseColumn) -> Highest:
-        read = {
-            name: None if given[name] is None else cursor.value(given[name]) for name in ("value", "of_first", "last")
-        }
+        read = {name: None if given[name] is None else cursor.value(given[name]) for name in ("value", "of_first")}
         return cls(**read, is_ascending=given["is_ascending"])

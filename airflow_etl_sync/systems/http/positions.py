@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from airflow_etl_sync.errors import ConfigurationError, SourceError
+from airflow_etl_sync.systems.http.asking import RefusedError
 from airflow_etl_sync.systems.http.columns import Record
 from airflow_etl_sync.systems.http.paging import Identify, Listing, Page, Place
 
@@ -20,9 +21,7 @@ log = logging.getLogger(__name__)
 _STEPS_BACK = 20
 """After so many, reading begins anew."""
 
-_MOST_BEGINNINGS = 3
-_LEAST = 20
-"""A first page with fewer records is a short list, and no limit of the API's."""
+_MOST_BEGINNINGS = 10
 
 
 def overlapping_pages(listing: Listing, after: Place, identify: Identify) -> Iterator[Page]:
@@ -35,7 +34,7 @@ def overlapping_pages(listing: Listing, after: Place, identify: Identify) -> Ite
     if after.get("row"):
         reading.next_row, reading.known = int(after["row"]) + 1, frozenset({str(after["known"])})
     while True:
-        start, records = reading.ask()
+        start, size, records = reading.ask()
         identities = [identify(record) for record in records]
         if start and reading.overlaps and reading.known.isdisjoint(identities):
             reading.go_back(start)
@@ -45,7 +44,7 @@ def overlapping_pages(listing: Listing, after: Place, identify: Identify) -> Ite
         fresh = [record for record, each in zip(records, identities, strict=True) if each not in reading.known]
         if records:
             yield Page(fresh, {"row": start, "known": identities[0]})
-        if reading.is_over(identities, has_fresh=bool(fresh)):
+        if reading.is_over(start, size, identities, has_fresh=bool(fresh)):
             return
         reading.note(start, identities, has_fresh=bool(fresh))
 
@@ -98,7 +97,6 @@ class _Reading:
     most: int
     next_row: int = 0
     known: frozenset[str] = frozenset()
-    last: str = ""
     first_page: list[str] = field(default_factory=list)
     steps_back: int = 0
     beginnings: int = 0
@@ -108,8 +106,8 @@ class _Reading:
         """Whether there is a record to overlap by: behind the only one of a list its page would be asked for again."""
         return self.next_row > 1
 
-    def ask(self) -> tuple[int, list[Record]]:
-        """A page with the last record that is read."""
+    def ask(self) -> tuple[int, int, list[Record]]:
+        """A page with the last record that is read: where it starts, how many records it may have, and those it has."""
         row = self.next_row - 1 if self.overlaps else self.next_row
         pages = self.listing.pages
         if pages.type == "offset":
@@ -117,8 +115,13 @@ class _Reading:
         else:
             page, size = page_that_reaches(row, self.most)
             number, start = page + pages.base, page * size
-        answer = self.listing.ask([(pages.param, str(number)), (pages.size_param or "", str(size))])
-        return start, self.listing.records_of(answer)
+        return start, min(size, self.most), self._page(number, size)
+
+    def _page(self, number: int, size: int) -> list[Record]:
+        pages = self.listing.pages
+        return self.listing.records_of(
+            self.listing.ask([(pages.param, str(number)), (pages.size_param or "", str(size))])
+        )
 
     def go_back(self, start: int) -> None:
         """Where no record of a page is known, look for one a page before; at the beginning none is needed."""
@@ -140,32 +143,40 @@ class _Reading:
         if not identities or identities != self.first_page[: len(identities)]:
             return
         row, self.next_row = self.next_row, 0
-        _, records = self.ask()
+        _, _, records = self.ask()
         self.next_row = row
         if [self.identify(record) for record in records][: len(identities)] == identities:
             raise _not_taken(self.listing)
 
-    def is_over(self, identities: list[str], *, has_fresh: bool) -> bool:
-        """Whether the page is the list's last: it ends, and is not full, with the record that was read last."""
-        if not identities:
+    def is_over(self, start: int, size: int, identities: list[str], *, has_fresh: bool) -> bool:
+        """Whether the list ends with the page: it is not full, and all in it is known."""
+        if start == 0 and len(identities) < size and self.listing.pages.type == "page_number":
+            self._refuse_second(identities)
             return True
-        return not has_fresh and identities[-1] == self.last and len(identities) < self.most
+        return not identities or (not has_fresh and len(identities) < size)
+
+    def _refuse_second(self, identities: list[str]) -> None:
+        """:raises ConfigurationError: where a first page that is not full is followed by another: then a number does
+        not mean the place that it should
+        """
+        pages = self.listing.pages
+        try:
+            second = self._page(pages.base + 1, pages.size)
+        except RefusedError:  # some APIs refuse a page that there is not
+            return
+        if not {self.identify(record) for record in second} <= set(identities):
+            raise ConfigurationError(
+                f"{self.listing.endpoint.path!r} gives {len(identities)} records a page, and endpoint.pages asks for "
+                f"{pages.size}: ask for as many as it gives."
+            )
 
     def note(self, start: int, identities: list[str], *, has_fresh: bool) -> None:
         """Go on behind a page; what is only known of it keeps what was known."""
         if start == 0:
             self.first_page = identities
-            least = _LEAST if self.listing.pages.type == "page_number" else 2
-            self.most = max(least, min(self.most, len(identities)))  # the API may give no more than that
-        if not has_fresh and start + len(identities) <= self.next_row:
-            raise ConfigurationError(
-                f"{self.listing.endpoint.path!r} gives fewer records than endpoint.pages asks for in a page: ask for "
-                "as many as it gives."
-            )
+            self.most = max(2, min(self.most, len(identities)))  # the API may give no more than that
         self.next_row = start + len(identities)
         self.known = frozenset(identities) | (frozenset() if has_fresh else self.known)
-        if has_fresh:
-            self.last = identities[-1]
 
 
 def _not_taken(listing: Listing) -> ConfigurationError:
