@@ -68,8 +68,7 @@ class Api:
 @contextmanager
 def new_api(respond: Respond) -> Iterator[Api]:
     """A server that runs as long as the block."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), _Handler)
     api = Api(server.server_address[1], respond)
     server.api = api  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -94,6 +93,13 @@ def paged(records: Sequence[Any], asked: Asked, *, size: int = 100, key: str = "
     link = f"{asked.path}?cursor={start + size}&limit={size}"
     body["next"] = link if is_more else None
     return Reply(body, headers={"Link": f'<{link}>; rel="next"'} if is_more else {})
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone is no error here."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -167,7 +167,7 @@ class Client:
 
     def _content_of(self, response: Response) -> bytes:
         content, until = bytearray(), time.monotonic() + self._access.answer_seconds
-        for piece in response.iter_content(_PIECE_BYTES):
+        while piece := response.raw.read1(_PIECE_BYTES, decode_content=True):  # what is there, however little
             content += piece
             if len(content) > self._access.most_bytes:
                 raise self._unfit(f"an answer has more than {self._access.most_bytes} bytes: ask for smaller pages")
@@ -225,14 +225,18 @@ class _Failures:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         from requests import exceptions
-        from urllib3.exceptions import HTTPError
+        from urllib3.exceptions import HTTPError, ReadTimeoutError
 
         if isinstance(error, (exceptions.InvalidURL, exceptions.InvalidSchema, exceptions.InvalidHeader)):
             raise ConfigurationError(f"{self._what}: its address or a header is none.") from None
         if isinstance(error, exceptions.SSLError):
             raise ConfigurationError(f"{self._what}: its certificate is not trusted here, or TLS fails.") from None
         if isinstance(error, (exceptions.RequestException, HTTPError)):
-            words = {exceptions.Timeout: "no answer in time", exceptions.ConnectionError: "the connection fails"}
+            words: dict[type[Exception], str] = {
+                exceptions.Timeout: "no answer in time",
+                ReadTimeoutError: "no answer in time",
+                exceptions.ConnectionError: "the connection fails",
+            }
             why = next((text for kind, text in words.items() if isinstance(error, kind)), "the answer is broken off")
             raise _LaterError(f"{self._what}: {why}.") from None
 

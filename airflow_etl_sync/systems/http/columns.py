@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 Record = Mapping[str, Any]
 _SEPARATOR = "__"
 _MOST_OF_BIGINT = 2**63
+_MOST_DIGITS = 131_072
+"""More digits before the point has no number of PostgreSQL's."""
+
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
 _DECLARED = re.compile(r"(?P<name>[a-z0-9 ]+?)\s*(?P<limits>\(\s*\d+\s*(?:,\s*\d+\s*)?\))?", re.IGNORECASE)
 _KINDS: dict[str, tuple[Kind, str]] = {
@@ -242,7 +245,8 @@ def _number(_: DatabaseColumn, value: Any) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, (int, Decimal, str)):
         raise ValueError
     number = Decimal(value.strip() if isinstance(value, str) else value)
-    if not number.is_finite() or (isinstance(value, str) and "_" in value):
+    is_plain = number.is_finite() and abs(number.adjusted()) <= _MOST_DIGITS
+    if not is_plain or (isinstance(value, str) and "_" in value):
         raise ValueError
     return number
 

@@ -156,9 +156,7 @@ class _Reading:
         return not identities or (not has_fresh and len(identities) < size)
 
     def _refuse_second(self, identities: list[str]) -> None:
-        """:raises ConfigurationError: where a first page that is not full is followed by another: then a number does
-        not mean the place that it should
-        """
+        """:raises ConfigurationError: where another page follows a first one that is not full"""
         pages = self.listing.pages
         try:
             second = self._page(pages.base + 1, pages.size)
