@@ -13,12 +13,14 @@ from tests.contract.systems import (
     DESTINATIONS,
     SOURCES,
     DestinationSystem,
+    HttpSystem,
     MariaDbSystem,
     PostgresSystem,
     SourceSystem,
     SqlAlchemySystem,
     SqliteSystem,
 )
+from tests.http_api import Reply, new_api
 from tests.mariadb import new_mariadb
 
 
@@ -32,6 +34,12 @@ def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceSys
             yield kind(create("source"))
         elif request.param == "mariadb":
             yield MariaDbSystem(stack.enter_context(new_mariadb()))
+        elif request.param == "http":
+            api = stack.enter_context(new_api(lambda _: Reply()))
+            served = HttpSystem(tmp_path / "source.db", api=api)
+            api.respond = served.respond
+            served.execute("PRAGMA journal_mode = WAL")
+            yield served
         else:
             found = SqliteSystem(tmp_path / "source.db")
             found.execute("PRAGMA journal_mode = WAL")

@@ -28,6 +28,13 @@ SOURCE_EXCEPTIONS: dict[tuple[str, str], str] = {
     ("mariadb", "late commits"): "within `lag`; without one, 5 minutes or 1,000 numbers",
     ("sqlite", "late commits"): "within `lag`; without one, 5 minutes; numbers need none",
     ("sqlalchemy", "late commits"): "within `lag`; without one, 5 minutes or 1,000 numbers",
+    ("http", "late commits"): "within `lag`; without one, 5 minutes or 1,000 numbers",
+    ("http", "NULL cursors"): "those records that the API gives for the window",
+    ("http", "resume"): "by number, offset and token; by links a retry begins anew",
+    ("http", "types exact"): "given in `column_types`, else told from the first records",
+    ("http", "queries"): "an endpoint is read",
+    ("http", "wrong names"): "a wrong column is told once there is a record",
+    ("http", "dry run"): "the request, and how many records its first page has",
     ("sqlite", "queries"): "types told from its first 1,000 rows",
     ("sqlalchemy", "queries"): "types told from its first 1,000 rows",
 }

@@ -10,14 +10,18 @@ import pyarrow as pa
 
 from airflow_etl_sync.core.model import Window, WindowRules
 from airflow_etl_sync.state.watermarks import Watermark
-from airflow_etl_sync.systems.base import Position, Source
+from airflow_etl_sync.systems.base import Position, ReachingSource, Source
 
 
 def open_window(source: Source, watermark: Watermark | None = None, **rules: Any) -> tuple[Window, Watermark]:
     """The next window, and the watermark after it."""
-    before = watermark or Watermark()
-    opened = source.open_window(before, WindowRules(**rules))
-    return opened.window, replace(before, cursor=opened.window.high, fences=opened.fences, version=before.version + 1)
+    before, asked = watermark or Watermark(), WindowRules(**rules)
+    opened = source.open_window(before, asked)
+    window = opened.window
+    if isinstance(source, ReachingSource):  # its high is known when it is read
+        read(source, window)
+        window = replace(window, high=source.reached(window, asked))
+    return window, replace(before, cursor=window.high, fences=opened.fences, version=before.version + 1)
 
 
 def read(source: Source, window: Window, after: Position | None = None) -> list[dict[str, Any]]:

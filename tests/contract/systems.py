@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote, unquote
 
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+from airflow_etl_sync.core.endpoint import Endpoint
 from airflow_etl_sync.core.model import Stream, TableName
 from airflow_etl_sync.systems.base import Destination, PlanningSource
 from airflow_etl_sync.systems.database.access import DatabaseAccess, sqlite_access, sqlite_writer
 from airflow_etl_sync.systems.database.destination import DatabaseDestination
 from airflow_etl_sync.systems.database.source import DatabaseSource
+from airflow_etl_sync.systems.http.source import HttpSource
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 from airflow_etl_sync.systems.postgres.source import PostgresSource
+from tests.http_api import Api, Asked, Reply
 from tests.mariadb import MariaDb
 
-SOURCES = ("postgres", "mariadb", "sqlite", "sqlalchemy")
+SOURCES = ("postgres", "mariadb", "sqlite", "sqlalchemy", "http")
 DESTINATIONS = ("postgres", "mariadb", "sqlite", "sqlalchemy")
 
 
@@ -246,3 +251,94 @@ class SqliteSystem:
             ("varchar(3)", "'longer'", "longer"),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSystem(SqliteSystem):
+    """An API that gives the rows of tables of SQLite, each as JSON of the type that its column is declared with."""
+
+    api: Api = field(kw_only=True)
+
+    def source(self, stream: Stream) -> PlanningSource:
+        """The stream's table as an endpoint, whose columns' types the author has given."""
+        name = stream.table.name if stream.table else ""
+        types = {column: _JSON[type_][0] for column, type_ in self._columns(name) if type_ in _JSON}
+        chosen = (*stream.columns, stream.cursor_field, *stream.primary_key) if stream.columns else tuple(types)
+        endpoint = {
+            "path": f"/{quote(name)}", "records": "data", "pages": {"type": "offset", "limit": 4},
+            "start_param": "since", "params": {"by": stream.cursor_field},
+            "column_types": {column: type_ for column, type_ in types.items() if column in chosen},
+        }  # fmt: skip
+        key = stream.primary_key or (("id",) if any(self._keys(name)) or not types else ())
+        return HttpSource(
+            self.api.access(), replace(stream, table=None, endpoint=Endpoint.parse(endpoint), primary_key=key)
+        )
+
+    def respond(self, asked: Asked) -> Reply:
+        name, by = unquote(asked.path).removeprefix("/"), asked.query.get("by", "id")
+        columns = self._columns(name)
+        if not columns:
+            return Reply({"error": "not found"}, 404)
+        if by not in dict(columns):
+            by = "id"
+        with closing(sqlite3.connect(self.path)) as connection:
+            rows = connection.execute(f'SELECT * FROM "{name}" ORDER BY "{by}" IS NOT NULL, "{by}"').fetchall()
+        place = [column for column, _ in columns].index(by)
+        rows = [row for row in rows if "since" not in asked.query or _is_from(row[place], asked.query["since"])]
+        start, size = int(asked.query.get("offset", 0)), int(asked.query["limit"])
+        records = [_json_of(columns, row) for row in rows[start : start + size]]
+        return Reply(f'{{"data": [{", ".join(records)}]}}'.encode())
+
+    def _columns(self, table: str) -> list[tuple[str, str]]:
+        with closing(sqlite3.connect(self.path)) as connection:
+            return connection.execute("SELECT name, lower(type) FROM pragma_table_info(?)", (table,)).fetchall()
+
+    def _keys(self, table: str) -> list[bool]:
+        with closing(sqlite3.connect(self.path)) as connection:
+            return [bool(row[0]) for row in connection.execute("SELECT pk FROM pragma_table_info(?)", (table,))]
+
+    types = Types(
+        moment="text_moment",
+        now="strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
+        exact=(
+            ("text_numeric", "'12345678901234567890.0123456789'", "12345678901234567890.0123456789"),
+            ("text_moment", "'2026-01-02T03:04:05.123456+02:00'", "2026-01-02 01:04:05.123456+00"),
+            ("bigint", "-9223372036854775808", "-9223372036854775808"),
+            ("text_json", '\'{"b": [1.10, "ö"]}\'', '{"b": [1.10, "ö"]}'),
+            ("boolean", "1", "true"),
+            ("date", "'1000-01-01'", "1000-01-01"),
+            ("text", "'höl 😀 '", "höl 😀 "),
+        ),
+    )
+
+
+_JSON: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "integer": ("bigint", str),
+    "bigint": ("bigint", str),
+    "text_numeric": ("numeric", str),
+    "text_json": ("jsonb", str),
+    "boolean": ("boolean", lambda value: "true" if value else "false"),
+    **dict.fromkeys(("text", "varchar(10)", "varchar(20)"), ("text", json.dumps)),
+    "date": ("date", json.dumps),
+    "text_moment": (
+        "timestamptz",
+        lambda value: json.dumps(value.replace(" ", "T") + "Z" * (value[-6] != "+" and "Z" not in value)),
+    ),
+}
+"""By declared type the column's type, and how a value is written as JSON."""
+
+
+def _json_of(columns: Sequence[tuple[str, str]], row: Sequence[Any]) -> str:
+    values = [
+        "null" if value is None else _JSON[type_][1](value) for (_, type_), value in zip(columns, row, strict=True)
+    ]
+    return (
+        "{" + ", ".join(f"{json.dumps(name)}: {value}" for (name, _), value in zip(columns, values, strict=True)) + "}"
+    )
+
+
+def _is_from(value: Any, since: str) -> bool:
+    """As an API that leaves out the bound itself, and what has no value."""
+    if value is None:
+        return False
+    return str(value).replace(" ", "T") > since if "T" in since else value > int(since)
