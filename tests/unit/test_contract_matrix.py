@@ -34,9 +34,9 @@ def test_the_worst_outcome_is_shown() -> None:
     matrix.note("system", "resume", "postgres", "failed")
     matrix.note("system", "resume", "mariadb", "skipped")
     matrix.note("system", "late commits", "sqlite", "passed")
-    lines = [line.split() for line in matrix.lines()]
-    assert ["resume", "NO", "not", "run", "-", "-"] in lines
-    assert ["late", "commits", "-", "-", "yes*", "-"] in lines
+    lines = [" ".join(line.split()) for line in matrix.lines()]
+    assert any(line.startswith("resume NO not run - -") for line in lines)
+    assert any(line.startswith("late commits - - yes* -") for line in lines)
 
 
 def test_a_promise_that_is_not_listed_is_refused() -> None:

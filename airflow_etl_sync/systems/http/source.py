@@ -73,7 +73,7 @@ class HttpSource:
         self._columns()
         self._highest = Highest()
         self._began: datetime | None = None
-        self._read_from: deque[tuple[frozenset[str], Position]] = deque(maxlen=_BATCHES_REMEMBERED)
+        self._read_from: deque[tuple[frozenset[int], Position]] = deque(maxlen=_BATCHES_REMEMBERED)
 
     def describe(self) -> Shape:
         looked = self._looked
@@ -242,9 +242,10 @@ def _chosen(stream: Stream) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*stream.columns, stream.cursor_field, *stream.primary_key])) if stream.columns else ()
 
 
-def _identities(batch: pa.RecordBatch, names: Sequence[str]) -> list[str]:
+def _identities(batch: pa.RecordBatch, names: Sequence[str]) -> list[int]:
+    """Numbers by which rows are found again, in this process only."""
     rows = batch.select([name for name in names if name in batch.schema.names]).to_pylist()
-    return [str(tuple(map(str, row.values()))) for row in rows]
+    return [hash(tuple(map(str, row.values()))) for row in rows]
 
 
 def _shown(value: str) -> str:
