@@ -159,4 +159,5 @@ def test_memory_does_not_grow_with_the_list(api: Api, monkeypatch: pytest.Monkey
         finally:
             tracemalloc.stop()
 
-    assert peak(75) < peak(25) + 1_000_000
+    peak(1)  # which imports what is needed
+    assert peak(40) < peak(15) + 2_000_000
