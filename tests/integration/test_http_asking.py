@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from airflow_etl_sync.errors import ConfigurationError, EtlSyncError, SourceError
-from airflow_etl_sync.systems.http.asking import Answer, Client, RefusedError
+from airflow_etl_sync.systems.http.answers import Answer
+from airflow_etl_sync.systems.http.asking import Client
+from airflow_etl_sync.systems.http.failures import RefusedError
 from tests.http_api import Api, Asked, Reply, new_api
 
 SECRETS = {"headers": {"X-Api-Key": "s3cret-header"}, "params": {"key": "s3cret-param"}, "login": ("me", "s3cret-word")}

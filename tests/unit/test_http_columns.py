@@ -12,7 +12,8 @@ import pytest
 from airflow_etl_sync.core.columns import types_of
 from airflow_etl_sync.errors import ConfigurationError, DataError
 from airflow_etl_sync.hooks.http import http_access
-from airflow_etl_sync.systems.http.columns import Columns, cursor_value, declared_column, flattened, json_text
+from airflow_etl_sync.systems.http.columns import Columns, declared_column, flattened
+from airflow_etl_sync.systems.http.values import cursor_value, json_text
 
 
 def parsed(*texts: str) -> list[dict[str, Any]]:

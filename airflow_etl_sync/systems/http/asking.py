@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from collections.abc import Iterable
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from airflow_etl_sync.errors import ConfigurationError, EtlSyncError, SourceError
 from airflow_etl_sync.systems.http.access import HttpAccess, Origin
+from airflow_etl_sync.systems.http.answers import Answer, date_of, seconds_of
+from airflow_etl_sync.systems.http.failures import Failures, LaterError, RefusedError
 
 if TYPE_CHECKING:
     from requests import Response
@@ -28,44 +27,6 @@ _LATER = frozenset({408, 425, 429})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _PIECE_BYTES = 256 * 1024
-
-
-class RefusedError(ConfigurationError):
-    """The API refuses the request.
-
-    :param status: the status of its answer
-    """
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class _LaterError(SourceError):
-    """The request may be made again.
-
-    :param seconds: not before so many; None where the API does not say
-    """
-
-    def __init__(self, message: str, seconds: float | None = None) -> None:
-        super().__init__(message)
-        self.seconds = seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What an API answered.
-
-    :param body: of its JSON; fractions are decimals
-    :param url: who answered, against which links are read
-    :param next_link: its link (RFC 8288) to the next page
-    :param clock: the API's, when it answered; None where it does not tell
-    """
-
-    body: Any
-    url: str
-    next_link: str | None
-    clock: datetime | None
 
 
 class Client:
@@ -97,7 +58,7 @@ class Client:
         from tenacity import Retrying, retry_if_exception_type, stop_before_delay
 
         attempts = Retrying(
-            retry=retry_if_exception_type(_LaterError),
+            retry=retry_if_exception_type(LaterError),
             stop=stop_before_delay(self._access.patience_seconds),
             wait=_pause,
             before_sleep=self._tell,
@@ -105,7 +66,7 @@ class Client:
         )
         try:
             return attempts(self._ask, url, list(params))
-        except _LaterError as error:
+        except LaterError as error:
             failed = SourceError(str(error))
         except EtlSyncError as error:
             error.__context__ = None
@@ -147,7 +108,7 @@ class Client:
 
         given = {name for name, _ in [*params, *parse_qsl(urlsplit(url).query)]}
         params = [*params, *((name, value) for name, value in self._access.params.items() if name not in given)]
-        with _Failures(self._what):
+        with Failures(self._what):
             request = self._session.prepare_request(Request("GET", url, params=params))
             settings = self._session.merge_environment_settings(
                 request.url or url, {}, stream=True, verify=None, cert=None
@@ -156,13 +117,13 @@ class Client:
 
     def _answer_of(self, response: Response) -> Answer:
         self._refuse_failed(response)
-        with _Failures(self._what):
+        with Failures(self._what):
             content = self._content_of(response)
         return Answer(
             body=self._parse(response, content) if response.status_code != 204 else None,
             url=response.url,
             next_link=response.links.get("next", {}).get("url"),
-            clock=_date(response.headers.get("Date")),
+            clock=date_of(response.headers.get("Date")),
         )
 
     def _content_of(self, response: Response) -> bytes:
@@ -172,7 +133,7 @@ class Client:
             if len(content) > self._access.most_bytes:
                 raise self._unfit(f"an answer has more than {self._access.most_bytes} bytes: ask for smaller pages")
             if time.monotonic() > until:
-                raise _LaterError(f"{self._what}: its answer takes longer than {self._access.answer_seconds:g} s.")
+                raise LaterError(f"{self._what}: its answer takes longer than {self._access.answer_seconds:g} s.")
         return bytes(content)
 
     def _parse(self, response: Response, content: bytes) -> Any:
@@ -181,7 +142,7 @@ class Client:
         except (ValueError, RecursionError):
             told = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
             if told.endswith("json"):
-                raise _LaterError(f"{self._what}: its JSON is broken off, or none.") from None
+                raise LaterError(f"{self._what}: its JSON is broken off, or none.") from None
             is_told = all(32 < ord(sign) < 127 for sign in told) and len(told) < 50
             raise self._unfit(
                 f"it answers with {told if told and is_told else 'something'} where JSON was expected: correct the "
@@ -192,10 +153,10 @@ class Client:
         status = response.status_code
         if 200 <= status < 300:
             return
-        seconds = _seconds(response.headers.get("Retry-After"))
+        seconds = seconds_of(response.headers.get("Retry-After"))
         is_limited = status == 403 and (seconds is not None or response.headers.get("X-RateLimit-Remaining") == "0")
         if status in _LATER or status >= 500 or is_limited:
-            raise _LaterError(f"{self._what}: it is not ready (status {status}).", seconds)
+            raise LaterError(f"{self._what}: it is not ready (status {status}).", seconds)
         told = {401: "it does not know the login", 403: "it does not let this login read", 404: "it has no such path"}
         advice = "correct the connection" if status in (401, 403) else "correct the endpoint"
         raise RefusedError(
@@ -214,74 +175,15 @@ class Client:
         log.info("%s Attempt %d, trying again in %.1f s", error, attempt.attempt_number, attempt.upcoming_sleep)
 
 
-class _Failures:
-    """Turns what *requests* says of a connection, which quotes the address with its query, into words without it."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        """Nothing is to be done before."""
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        from requests import exceptions
-        from urllib3.exceptions import HTTPError, ReadTimeoutError
-
-        if isinstance(error, (exceptions.InvalidURL, exceptions.InvalidSchema, exceptions.InvalidHeader)):
-            raise ConfigurationError(f"{self._what}: its address or a header is none.") from None
-        if isinstance(error, exceptions.SSLError):
-            raise ConfigurationError(f"{self._what}: its certificate is not trusted here, or TLS fails.") from None
-        if isinstance(error, (exceptions.RequestException, HTTPError)):
-            words: dict[type[Exception], str] = {
-                exceptions.Timeout: "no answer in time",
-                ReadTimeoutError: "no answer in time",
-                exceptions.ConnectionError: "the connection fails",
-            }
-            why = next((text for kind, text in words.items() if isinstance(error, kind)), "the answer is broken off")
-            raise _LaterError(f"{self._what}: {why}.") from None
-
-
-def value_at(body: Any, path: Iterable[str]) -> Any:
-    """What is at a place in an answer.
-
-    :raises LookupError: where there is nothing
-    """
-    for part in path:
-        if isinstance(body, Mapping):
-            body = body[part]
-        elif isinstance(body, list) and part.lstrip("-").isdecimal():
-            body = body[int(part)]
-        else:
-            raise LookupError
-    return body
-
-
 def _pause(attempt: RetryCallState) -> float:
     """What the API asks for, else twice as long each time."""
     from tenacity import wait_exponential, wait_random
 
     error = attempt.outcome.exception() if attempt.outcome else None
-    if isinstance(error, _LaterError) and error.seconds is not None:
+    if isinstance(error, LaterError) and error.seconds is not None:
         return error.seconds
     waits = wait_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS) + wait_random(0, FIRST_WAIT_SECONDS)
     return float(waits(attempt))
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """What ``Retry-After`` says: a number of seconds, or a date (RFC 9110, 10.2.3)."""
-    text = (retry_after or "").strip()
-    if text.isascii() and text.isdecimal():
-        return float(text[:9])
-    until = _date(text)
-    return None if until is None else max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
-
-
-def _date(text: str | None) -> datetime | None:
-    try:
-        found = parsedate_to_datetime(text or "")
-    except ValueError:
-        return None
-    return found.replace(tzinfo=timezone.utc) if found.tzinfo is None else found
 
 
 def _refuse_constant(name: str) -> None:

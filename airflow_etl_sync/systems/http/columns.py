@@ -5,20 +5,17 @@ A value that is of another kind than its column goes as a text, and the table's 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from math import isfinite
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from airflow_etl_sync.core.columns import ColumnTypes, inferred
 from airflow_etl_sync.core.model import LONGEST_NAME_BYTES
 from airflow_etl_sync.errors import ConfigurationError, DataError
 from airflow_etl_sync.systems.database import moments
 from airflow_etl_sync.systems.database.columns import DatabaseColumn, Kind, refuse_nul
+from airflow_etl_sync.systems.http.values import CONVERTERS, MOMENT, json_text, words
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,10 +23,7 @@ if TYPE_CHECKING:
 Record = Mapping[str, Any]
 _SEPARATOR = "__"
 _MOST_OF_BIGINT = 2**63
-_MOST_DIGITS = 131_072
-"""More digits before the point has no number of PostgreSQL's."""
 
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
 _DECLARED = re.compile(r"(?P<name>[a-z0-9 ]+?)\s*(?P<limits>\(\s*\d+\s*(?:,\s*\d+\s*)?\))?", re.IGNORECASE)
 _KINDS: dict[str, tuple[Kind, str]] = {
     **dict.fromkeys(("smallint", "int2"), ("smallint", "smallint")),
@@ -100,7 +94,7 @@ def _moment_type(texts: Sequence[Any]) -> str | None:
         return None
     if len(moments_) < len(texts):
         return None
-    if not any(_MOMENT.match(text) for text in texts):
+    if not any(MOMENT.match(text) for text in texts):
         return "date"
     zones = {moment.tzinfo is not None for moment in moments_}
     return None if len(zones) > 1 else "timestamptz" if zones == {True} else "timestamp"
@@ -182,15 +176,6 @@ def flattened(record: Record, before: str = "") -> dict[str, Any]:
     return flat
 
 
-def json_text(value: Any) -> str:
-    """A value as JSON, its numbers as they were."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json_text(key)}: {json_text(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(json_text, value)) + "]"
-    return str(value) if isinstance(value, Decimal) else json.dumps(value, ensure_ascii=False)
-
-
 def _is_wider(before: DatabaseColumn, now: DatabaseColumn) -> bool:
     """Whether fractions have come to whole numbers; otherwise a column stays what it was."""
     return (before.type, now.type) == ("bigint", "numeric")
@@ -199,15 +184,15 @@ def _is_wider(before: DatabaseColumn, now: DatabaseColumn) -> bool:
 def _array(column: DatabaseColumn, values: list[Any]) -> tuple[pa.Field, pa.Array]:
     if column.type in ("json", "jsonb"):
         return _text_array(column, [None if value is None else json_text(value) for value in values], column.type)
-    convert = _CONVERTERS[column.kind]
+    convert = CONVERTERS[column.kind]
     try:
         converted = [None if value is None else convert(column, value) for value in values]
     except (ValueError, OverflowError, InvalidOperation):
-        return _text_array(column, [None if value is None else _words(value) for value in values], "text")
+        return _text_array(column, [None if value is None else words(value) for value in values], "text")
     try:
         return column.field(), column.array(converted)
     except DataError:  # such as a number that is too large
-        return _text_array(column, [None if value is None else _words(value) for value in values], "text")
+        return _text_array(column, [None if value is None else words(value) for value in values], "text")
 
 
 def _text_array(column: DatabaseColumn, texts: list[str | None], base: str) -> tuple[pa.Field, pa.Array]:
@@ -221,10 +206,6 @@ def _text_array(column: DatabaseColumn, texts: list[str | None], base: str) -> t
     return inferred(column.name, pa.string(), ColumnTypes(column.type, base)), array
 
 
-def _words(value: Any) -> str:
-    return value if isinstance(value, str) else json_text(value)
-
-
 def _storable(name: str) -> str:
     if not name or "\0" in name or len(name.encode(errors="replace")) > LONGEST_NAME_BYTES:
         raise DataError(
@@ -232,93 +213,3 @@ def _storable(name: str) -> str:
             f"{LONGEST_NAME_BYTES} bytes, or holds NUL. List the fields to load in columns."
         )
     return name
-
-
-def _whole(_: DatabaseColumn, value: Any) -> int:
-    number = _number(_, value)
-    if number != int(number):
-        raise ValueError
-    return int(number)
-
-
-def _number(_: DatabaseColumn, value: Any) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal, str)):
-        raise ValueError
-    number = Decimal(value.strip() if isinstance(value, str) else value)
-    is_plain = number.is_finite() and abs(number.adjusted()) <= _MOST_DIGITS
-    if not is_plain or (isinstance(value, str) and "_" in value):
-        raise ValueError
-    return number
-
-
-def _float(_: DatabaseColumn, value: Any) -> float:
-    number = float(_number(_, value))
-    if not isfinite(number):
-        raise ValueError
-    return number
-
-
-def _truth(_: DatabaseColumn, value: Any) -> bool:
-    if isinstance(value, str) and value in ("true", "false"):
-        return value == "true"
-    if not isinstance(value, bool):
-        raise ValueError
-    return value
-
-
-def _plain(_: DatabaseColumn, value: Any) -> str:
-    return _words(value)
-
-
-def _uuid(_: DatabaseColumn, value: Any) -> str:
-    return str(UUID(_words(value)))
-
-
-def _day(_: DatabaseColumn, value: Any) -> date:
-    return moments.parse_day(_words(value))
-
-
-def _moment(column: DatabaseColumn, value: Any) -> datetime:
-    text = _words(value)
-    try:
-        moment = moments.parse(text)
-    except ValueError:
-        if _MOMENT.fullmatch(text):
-            raise DataError(
-                f"Column {column.name!r} holds times that {column.type} does not, such as some finer than a "
-                "microsecond: give it the type text in column_types."
-            ) from None
-        raise
-    if (moment.tzinfo is None) == (column.kind == "timestamptz"):
-        wanted = "no zone" if column.kind == "timestamp" else "a zone"
-        raise DataError(
-            f"Column {column.name!r} is {column.type}, for which times must have {wanted} at their end: give it "
-            "another type in column_types."
-        )
-    return moment
-
-
-_CONVERTERS: dict[Kind, Callable[[DatabaseColumn, Any], Any]] = {
-    **dict.fromkeys(("smallint", "integer", "bigint"), _whole),
-    "numeric": _number,
-    "double": _float,
-    "boolean": _truth,
-    "text": _plain,
-    "uuid": _uuid,
-    "date": _day,
-    **dict.fromkeys(("timestamp", "timestamptz"), _moment),
-}
-
-
-def cursor_value(column: DatabaseColumn, value: Any) -> Any:
-    """A record's cursor, as values of its column are compared.
-
-    :raises DataError: where it is no value of the column's type, so that nobody knows which window it is in
-    """
-    try:
-        return _CONVERTERS[column.kind](column, value)
-    except (ValueError, InvalidOperation):
-        raise DataError(
-            f"The cursor {column.name!r} is {column.declared}, and a record has a value in it that is none: give it a "
-            "type that holds all of them in column_types."
-        ) from None

@@ -12,8 +12,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from airflow_etl_sync.core.endpoint import Endpoint, Pages
 from airflow_etl_sync.errors import ConfigurationError, DataError, SourceError
-from airflow_etl_sync.systems.http.asking import Answer, Client, RefusedError, value_at
+from airflow_etl_sync.systems.http.answers import Answer, value_at
+from airflow_etl_sync.systems.http.asking import Client
 from airflow_etl_sync.systems.http.columns import Record, flattened
+from airflow_etl_sync.systems.http.failures import RefusedError
 
 log = logging.getLogger(__name__)
 

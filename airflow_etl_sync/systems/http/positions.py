@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from airflow_etl_sync.errors import ConfigurationError, SourceError
-from airflow_etl_sync.systems.http.asking import RefusedError
 from airflow_etl_sync.systems.http.columns import Record
+from airflow_etl_sync.systems.http.failures import RefusedError
 from airflow_etl_sync.systems.http.paging import Identify, Listing, Page, Place
 
 log = logging.getLogger(__name__)

@@ -18,11 +18,14 @@ from airflow_etl_sync.state.watermarks import Watermark
 from airflow_etl_sync.systems.base import OpenedWindow, PlannedRead, Position, Shape
 from airflow_etl_sync.systems.database.columns import DatabaseColumn
 from airflow_etl_sync.systems.http.access import HttpAccess
-from airflow_etl_sync.systems.http.asking import Answer, Client, RefusedError
-from airflow_etl_sync.systems.http.columns import Columns, Record, cursor_value, declared_column, json_text
+from airflow_etl_sync.systems.http.answers import Answer
+from airflow_etl_sync.systems.http.asking import Client
+from airflow_etl_sync.systems.http.columns import Columns, Record, declared_column
+from airflow_etl_sync.systems.http.failures import RefusedError
 from airflow_etl_sync.systems.http.highest import Highest
 from airflow_etl_sync.systems.http.paging import Listing, Page, Place, linked_pages
 from airflow_etl_sync.systems.http.positions import counted_pages, overlapping_pages
+from airflow_etl_sync.systems.http.values import cursor_value, json_text
 from airflow_etl_sync.systems.http.windows import Bounds, high_of, open_window
 from airflow_etl_sync.systems.reading import NULL_CURSORS, empty, refuse_missing_columns, refuse_missing_key
 
