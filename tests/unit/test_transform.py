@@ -109,6 +109,17 @@ def test_one_failing_row_too_many_ends_the_search() -> None:
     assert told.value.__suppress_context__ and "someone" not in str(told.value)
 
 
+def test_a_row_that_is_set_aside_keeps_no_other_in_memory() -> None:
+    def refuse_the_first(rows: pa.Table) -> pa.Table:
+        if 0 in rows.column("id").to_pylist():
+            raise ValueError
+        return rows
+
+    work = working(refuse_the_first, most_failures=1)
+    list(work.batches([batch_of(*range(1_000))]))
+    assert work.failures[0].row.get_total_buffer_size() < 1_000
+
+
 def test_what_another_try_may_mend_is_no_fault_of_the_rows() -> None:
     def ask(rows: pa.Table) -> pa.Table:
         raise ConnectionResetError("https://user:secret@service")
@@ -144,6 +155,8 @@ def test_a_transform_that_can_load_nothing_is_refused_whatever_may_fail(
     [
         lambda rows: rows,
         pl.from_arrow,
+        lambda rows: pl.DataFrame(rows).with_columns(pl.col("name", "price").cast(pl.Categorical)),
+        lambda rows: pa.concat_tables([rows.slice(0, 1), rows.slice(1)]),
         lambda rows: rows.to_pandas(types_mapper=pd.ArrowDtype),
         lambda rows: rows.to_pandas()[lambda frame: frame["id"] > 0],
         SqlTransform("FROM batch"),
