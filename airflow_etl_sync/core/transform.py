@@ -117,7 +117,8 @@ class Transforming:
                 "or raise max_errors or max_error_percent. The chunk is not loaded."
             ) from None
         text = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
-        self.failures.append(RowFailure(_table(batch), next(iter(text.splitlines()), "")))
+        row = _table(batch).take([0])  # a copy: a slice would keep its whole batch in memory
+        self.failures.append(RowFailure(row, next(iter(text.splitlines()), "")))
 
 
 def as_table(given: Any) -> pa.Table:

@@ -18,7 +18,6 @@ _SETTINGS = {
     "enable_external_access": "false",
     "autoload_known_extensions": "false",
     "autoinstall_known_extensions": "false",
-    "python_enable_replacements": "false",  # else a name in the query could be a variable of this program
     "memory_limit": "512MB",
     "threads": "1",
 }

@@ -11,12 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from airflow_etl_sync.core.model import Counts, LoadRules, RunIdentity, Stream, TableName
+from airflow_etl_sync.core.model import Counts, LoadRules, RunIdentity, Stream, TableName, WindowRules
 from airflow_etl_sync.core.transform_sql import SqlTransform
 from airflow_etl_sync.errors import ConfigurationError, DataError
+from airflow_etl_sync.journey.extract import extract
 from airflow_etl_sync.journey.failed_records import find, replay_all
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.lookup import read_lookup_table
+from airflow_etl_sync.systems.postgres.source import PostgresSource
 from tests.carrying import FORMS, Carrier, Form
 
 if TYPE_CHECKING:
@@ -174,6 +176,20 @@ def test_without_tolerance_a_failing_row_fails_the_run_and_no_value_is_told(
     assert carrier.carry(form, STREAM, TARGET).errors == 0
 
 
+def test_a_row_that_fails_again_stays_open_though_another_of_its_key_is_loaded(
+    carrier: Carrier, source: psycopg.Connection, warehouse_db: str
+) -> None:
+    source.execute("CREATE TABLE visits AS VALUES (1, 'bad', now()), (1, 'good', now())")
+    for number, name in enumerate(("id", "what", "updated_at"), start=1):
+        source.execute(f"ALTER TABLE visits RENAME column{number} TO {name}")
+    visits = Stream(sync_key="visits", cursor_field="updated_at", table=TableName("visits"), primary_key=("id",))
+    carrier.transform = SqlTransform("SELECT * REPLACE (if(what = 'bad', error(what), what) AS what) FROM batch")
+    for failures in (1, 2):
+        assert carrier.chain(visits, TableName("visits"), LoadRules(max_errors=1)).errors == 1
+        assert [record.failures for record in find(PostgresAccess(warehouse_db).engine())] == [failures]
+        source.execute("UPDATE visits SET updated_at = now()")
+
+
 def test_more_failures_than_are_tolerated_leave_the_chunk_alone(
     carrier: Carrier, warehouse: psycopg.Connection
 ) -> None:
@@ -191,6 +207,22 @@ def test_rows_that_fail_on_either_side_are_counted_together(carrier: Carrier, wa
         carrier.chain(STREAM, TARGET, LoadRules(max_errors=1))
     carrier.run_id += "-again"
     assert carrier.chain(STREAM, TARGET, LoadRules(max_errors=4)) == Counts(inserted=PEOPLE - 4, errors=4)
+
+
+def test_rows_that_were_staged_packed_are_refused(
+    carrier: Carrier, source_db: str, warehouse_db: str, warehouse: psycopg.Connection
+) -> None:
+    packing = PostgresSource(PostgresAccess(source_db), STREAM)
+    packing.pack()
+    extraction = extract(
+        packing, PostgresAccess(warehouse_db).engine(), carrier.staging, stream=STREAM, rules=WindowRules(),
+        identity=RunIdentity("dag", "extract", "packed"), chunk_rows=PEOPLE,
+    )  # fmt: skip
+    carrier.transform = as_it_is
+    with pytest.raises(ConfigurationError, match="staged packed"):
+        carrier.load(extraction, TARGET)
+    carrier.transform = None
+    assert carrier.load(extraction, TARGET) == Counts(inserted=PEOPLE)
 
 
 def test_a_table_without_rows_is_made_as_the_transform_gives_it(

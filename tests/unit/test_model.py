@@ -300,3 +300,9 @@ def test_a_table_name_reads_back_what_it_writes(name: str, schema: str | None) -
     except ConfigurationError:
         return
     assert TableName.parse(str(table)) == table
+
+
+def test_a_transform_leaves_what_was_read_and_not_what_each_column_was() -> None:
+    origin = Origin((Dataset("postgres://host:5432", "shop.public.orders"),), is_table=True)
+    assert origin.through(None) == origin
+    assert origin.through(len) == Origin(origin.datasets, is_table=False)

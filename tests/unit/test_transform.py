@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_etl_sync.core.columns import ColumnTypes, is_inferred, noted, types_of
@@ -55,6 +55,7 @@ def declared(table: pa.Table) -> dict[str, str]:
     return {field.name: types_of(field).declared for field in table.schema}
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.lists(st.integers(0, 99), max_size=9), max_size=5),
     st.sets(st.integers(0, 99)),
@@ -108,6 +109,17 @@ def test_one_failing_row_too_many_ends_the_search() -> None:
     assert told.value.__suppress_context__ and "someone" not in str(told.value)
 
 
+def test_a_row_that_is_set_aside_keeps_no_other_in_memory() -> None:
+    def refuse_the_first(rows: pa.Table) -> pa.Table:
+        if 0 in rows.column("id").to_pylist():
+            raise ValueError
+        return rows
+
+    work = working(refuse_the_first, most_failures=1)
+    list(work.batches([batch_of(*range(1_000))]))
+    assert work.failures[0].row.get_total_buffer_size() < 1_000
+
+
 def test_what_another_try_may_mend_is_no_fault_of_the_rows() -> None:
     def ask(rows: pa.Table) -> pa.Table:
         raise ConnectionResetError("https://user:secret@service")
@@ -143,6 +155,8 @@ def test_a_transform_that_can_load_nothing_is_refused_whatever_may_fail(
     [
         lambda rows: rows,
         pl.from_arrow,
+        lambda rows: pl.DataFrame(rows).with_columns(pl.col("name", "price").cast(pl.Categorical)),
+        lambda rows: pa.concat_tables([rows.slice(0, 1), rows.slice(1)]),
         lambda rows: rows.to_pandas(types_mapper=pd.ArrowDtype),
         lambda rows: rows.to_pandas()[lambda frame: frame["id"] > 0],
         SqlTransform("FROM batch"),
@@ -213,19 +227,19 @@ def test_values_that_a_query_fails_on_are_told_nowhere() -> None:
     assert "n1" not in str(told.value)
 
 
-@given(
-    st.lists(
-        st.none()
-        | st.integers(-211_813_488_000_000_000, 9_222_425_352_054_775_805)
-        | st.sampled_from([2**63 - 1, -(2**63)])
-    )
-)
+AS_IT_IS = SqlTransform("FROM batch")
+FIRST, LAST = -211_813_488_000_000_000, 9_222_425_352_054_775_805
+"""PostgreSQL's first timestamp, and the last that Arrow can tell, in microseconds from 2000 on."""
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.none() | st.integers(FIRST, LAST) | st.sampled_from([2**63 - 1, -(2**63)])))
 def test_postgres_s_own_times_come_back_from_a_transform(values: list[int | None]) -> None:
     field = noted("at", pa.int64(), INTEGER, {b"etl_sync.encoding": b"postgres_epoch:timestamptz"})
     batch = pa.RecordBatch.from_arrays([pa.array(values, pa.int64())], schema=pa.schema([field]))
     plain = plain_times(batch)
     assert plain.schema.field("at").type == pa.timestamp("us", "UTC")
-    for carried in (plain, pl.from_arrow(plain).to_arrow(), SqlTransform("FROM batch")(plain)):
+    for carried in (plain, pl.from_arrow(plain).to_arrow(), AS_IT_IS(plain)):
         array = carried.column("at").combine_chunks().cast(pa.timestamp("us", "UTC"))
         assert encoded("at", array, is_encoded=is_encoded(field)).to_pylist() == values
     for value, moment in zip(values, plain.column("at").to_pylist() if _writable(values) else [], strict=False):

@@ -33,7 +33,7 @@ def staged(column: str, array: pa.Array) -> Staged | None:
         is_uuid = array.type.extension_name == "arrow.uuid"
         return Staged("uuid", array.storage, "uuid") if is_uuid else staged(column, array.storage)
     if pa.types.is_dictionary(array.type):
-        return staged(column, _decoded(array))
+        return staged(column, decoded(array))
     wanted = _wanted(array.type)
     if wanted is None:
         return None
@@ -50,7 +50,8 @@ def staged(column: str, array: pa.Array) -> Staged | None:
     return Staged(kind, cast, name)
 
 
-def _decoded(array: pa.DictionaryArray) -> pa.Array:
+def decoded(array: pa.DictionaryArray) -> pa.Array:
+    """Values that a dictionary stands for, as they are without it."""
     import pyarrow as pa
 
     if pa.types.is_string_view(array.type.value_type):  # as polars' categories are; Arrow cannot decode these

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from airflow_etl_sync.core.columns import is_inferred, passed
 from airflow_etl_sync.errors import ConfigurationError, DataError
 from airflow_etl_sync.systems.postgres.times import encoded, is_encoded
+from airflow_etl_sync.systems.records.arrays import decoded
 from airflow_etl_sync.systems.records.shaping import Shaper
 
 if TYPE_CHECKING:
@@ -95,10 +96,9 @@ class Passing:
 def _whole(column: pa.ChunkedArray) -> pa.Array:
     import pyarrow as pa
 
-    if pa.types.is_dictionary(column.type) and pa.types.is_string_view(column.type.value_type):
-        return column.unify_dictionaries().combine_chunks()
-    whole = column.combine_chunks()
-    return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
+    is_coded = pa.types.is_dictionary(column.type)
+    chunks = [decoded(chunk) if is_coded else chunk for chunk in column.chunks]
+    return pa.concat_arrays(chunks) if chunks else pa.array([], column.type)
 
 
 def _is_kept(field: pa.Field, given: pa.Schema) -> bool:
