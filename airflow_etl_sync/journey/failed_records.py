@@ -20,7 +20,7 @@ from airflow_etl_sync.journey.preparing import Stager
 from airflow_etl_sync.state import failed_records, ledger, runs, tables
 from airflow_etl_sync.state.failed_records import StoredRecord
 from airflow_etl_sync.state.runs import Run
-from airflow_etl_sync.systems.base import Destination, MergeKeys
+from airflow_etl_sync.systems.base import ELSEWHERE, Destination, MergeKeys
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,13 +55,25 @@ def replay_all(
 
     :param destination_of: gives the destination of a table
     :param at_most: so many records, the oldest; by default all
+    :raises ConfigurationError: where some are for a table elsewhere; then none is replayed
     """
-    counts = Counts()
     by_target = sorted(find(state, sync_key, at_most), key=lambda record: record.target)
-    for _, records in groupby(by_target, key=lambda record: record.target):
-        alike = list(records)
-        counts += replay(destination_of(TableName.parse(alike[0].target)), alike, identity)
-    return counts
+    groups = [list(records) for _, records in groupby(by_target, key=lambda record: record.target)]
+    destinations = [_destination(destination_of, records[0].target) for records in groups]
+    replayed = [replay(*each, identity) for each in zip(destinations, groups, strict=True)]
+    return sum(replayed, Counts())
+
+
+def _destination(destination_of: Callable[[TableName], Destination], target: str) -> Destination:
+    table, is_elsewhere, _ = target.partition(ELSEWHERE)
+    destination = destination_of(TableName.parse(table))
+    if destination.target != target:
+        where = "in another place" if is_elsewhere else "beside the state"
+        raise ConfigurationError(
+            f"Failed records are for {target!r}, which is {where} than this replay loads into: use a "
+            "FailedRecordsOperator with the destination_conn_id and state_conn_id of the sync."
+        )
+    return destination
 
 
 def replay(destination: Destination, records: Sequence[StoredRecord], identity: RunIdentity) -> Counts:

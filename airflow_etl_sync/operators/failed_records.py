@@ -25,19 +25,30 @@ class FailedRecordsOperator(BaseOperator):
     All arguments are templated.
 
     :param sync_key: the sync whose records are meant
-    :param destination_conn_id: connection of type ``postgres`` whose schema ``etl_sync`` keeps them, and whose
-        tables they are for
+    :param destination_conn_id: connection to the tables that they are for; where it is of type ``postgres``, its
+        schema ``etl_sync`` keeps them
+    :param state_conn_id: connection of type ``postgres`` whose schema ``etl_sync`` keeps them, where the destination is
+        of another type
     :param action: ``list`` or ``replay``
     """
 
-    template_fields = ("sync_key", "destination_conn_id", "action")
+    template_fields = ("sync_key", "destination_conn_id", "state_conn_id", "action")
     ui_color = "#f3d0d0"
     operator_extra_links = (SyncLink(),)
 
-    def __init__(self, *, sync_key: str, destination_conn_id: str, action: str = "replay", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        sync_key: str,
+        destination_conn_id: str,
+        state_conn_id: str | None = None,
+        action: str = "replay",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.sync_key = sync_key
         self.destination_conn_id = destination_conn_id
+        self.state_conn_id = state_conn_id
         self.action = action
 
     def execute(self, context: Context) -> Any:
@@ -52,15 +63,14 @@ class FailedRecordsOperator(BaseOperator):
     def _act(self, context: Context) -> Any:
         from airflow_etl_sync.core.model import refuse_unknown
         from airflow_etl_sync.journey.failed_records import replay_all, summarise
-        from airflow_etl_sync.operators._journey_terms import access_by, identity_of
-        from airflow_etl_sync.systems.postgres.destination import PostgresDestination
+        from airflow_etl_sync.operators._journey_terms import destination_by, identity_of, state_by
 
         action = arguments.as_text("action", self.action)
         refuse_unknown("action", action, _ACTIONS)
         sync_key = arguments.as_text("sync_key", self.sync_key)
-        access = access_by(self, "destination_conn_id")
+        state = state_by(self).engine()
         if action == "list":
-            return summarise(access.engine(), sync_key)
+            return summarise(state, sync_key)
         return replay_all(
-            lambda table: PostgresDestination(access, table), access.engine(), sync_key, identity_of(context)
+            lambda table: destination_by(self, table).destination, state, sync_key, identity_of(context)
         ).to_json()

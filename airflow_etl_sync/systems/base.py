@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Position = Mapping[str, Any]
 
+ELSEWHERE = " in place "
+"""Between a table's name and its place in a target that is not beside the state tables."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
@@ -200,7 +203,10 @@ class Destination(Protocol):
 
     @property
     def target(self) -> str:
-        """The table's name as the ledger knows it."""
+        """The table's name as the ledger knows it, which is no other's.
+
+        Beside the state tables it is the table's own, elsewhere followed by its place: ``orders in place mysql://…``.
+        """
 
     def stage(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StagedChunk:
         """Bring a chunk's rows to the destination's side; a chunk of that name is replaced."""

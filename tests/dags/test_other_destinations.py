@@ -90,3 +90,12 @@ def test_a_connection_that_is_no_database_is_refused(airflow: Airflow, shop: Sho
     assert run.state == "failed" and run.tries == 1
     assert "The connection 'lake_hook' is of type 'http', which cannot be a destination" in run.log
     assert "se cret" not in run.log
+
+
+def test_postgresql_keeps_the_state_beside_its_rows(
+    airflow: Airflow, shop: Shop, warehouse: psycopg.Connection
+) -> None:
+    run = airflow.run("state_apart")
+    assert run.state == "failed" and run.tries == 1
+    assert "The destination 'warehouse' is PostgreSQL and keeps the state beside the rows" in run.log
+    assert warehouse.execute("SELECT to_regnamespace('etl_sync')").fetchone() == (None,)

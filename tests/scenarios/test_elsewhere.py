@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -13,13 +14,15 @@ import pytest
 
 from airflow_etl_sync.core.model import Counts, Extraction, LoadRules, RunIdentity, Stream, TableName, WindowRules
 from airflow_etl_sync.core.staging import Staging
-from airflow_etl_sync.errors import DestinationError, EtlSyncError, StateError
+from airflow_etl_sync.errors import ConfigurationError, DestinationError, EtlSyncError, StateError
+from airflow_etl_sync.journey import failed_records
 from airflow_etl_sync.journey.advance import advance
 from airflow_etl_sync.journey.extract import extract
 from airflow_etl_sync.journey.load import load
 from airflow_etl_sync.journey.sync import sync
 from airflow_etl_sync.systems.base import Destination, Merged
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 from airflow_etl_sync.systems.postgres.source import PostgresSource
 from tests.contract.systems import DestinationSystem, MariaDbSystem, SqlAlchemySystem, SqliteSystem
 from tests.mariadb import new_mariadb
@@ -27,6 +30,7 @@ from tests.mariadb import new_mariadb
 Form = Literal["chain", "one_task"]
 STREAM = Stream(sync_key="s", cursor_field="id", table=TableName("t"))
 ROWS, CHUNK_ROWS = 10, 3
+MADE_ANEW = "CREATE TABLE t (id integer PRIMARY KEY, v varchar(9) NOT NULL)"
 _runs = count()
 
 
@@ -69,6 +73,7 @@ class Journeys:
         self.system, self.form, self.staging = system, form, Staging(root)
         self.source = PostgresSource(PostgresAccess(source_db), STREAM)
         self.rules = LoadRules()
+        self.chunk_rows = CHUNK_ROWS
 
     def destination(self) -> Destination:
         return self.system.destination("t")  # type: ignore[no-any-return]
@@ -77,7 +82,7 @@ class Journeys:
         return extract(
             self.source, PostgresAccess(self.system.state).engine(), self.staging,
             stream=STREAM, rules=window or WindowRules(full_refresh=True), identity=RunIdentity("d", "t", run_id),
-            chunk_rows=CHUNK_ROWS,
+            chunk_rows=self.chunk_rows,
         )  # fmt: skip
 
     def go(self, run_id: str, destination: Destination | None = None, extraction: Extraction | None = None) -> Counts:
@@ -85,7 +90,7 @@ class Journeys:
         if self.form == "one_task":
             report = sync(
                 self.source, destination, stream=STREAM, window_rules=WindowRules(full_refresh=True),
-                load_rules=self.rules, identity=RunIdentity("d", "t", run_id), chunk_rows=CHUNK_ROWS,
+                load_rules=self.rules, identity=RunIdentity("d", "t", run_id), chunk_rows=self.chunk_rows,
             )  # fmt: skip
             return report.counts
         extraction = extraction or self.extract(run_id)
@@ -180,3 +185,47 @@ def test_runs_of_a_sync_begin_one_after_another_whatever_the_clocks_say(chain: J
     with psycopg.connect(chain.system.state) as connection:
         query = "SELECT run_id FROM etl_sync.sync_run ORDER BY started_at"
         assert connection.execute(query).fetchall() == [("first",), ("second",)]
+
+
+def test_loads_at_the_same_time_make_one_table_and_count_every_row_once(
+    chain: Journeys, source: psycopg.Connection
+) -> None:
+    source.execute("INSERT INTO t SELECT n, 'more' FROM generate_series(%s, 2000) AS n", [ROWS + 1])
+    chain.chunk_rows = 100
+    extraction = chain.extract("r")
+    with ThreadPoolExecutor(4) as pool:
+        loads = [
+            pool.submit(load, chain.destination(), chain.staging, part, LoadRules()) for part in extraction.parts(4)
+        ]
+        counts = sum((each.result() for each in loads), Counts())
+    assert counts == Counts(inserted=2000)
+    assert [row[0] for row in chain.system.rows("t")] == list(range(1, 2001))
+
+
+def test_an_empty_table_is_made_with_its_columns(journeys: Journeys, source: psycopg.Connection) -> None:
+    source.execute("TRUNCATE t")
+    assert journeys.go("r") == Counts()
+    assert journeys.system.rows("t") == []
+
+
+def test_failed_records_are_replayed_into_their_own_table_and_no_other(
+    one_task: Journeys, source: psycopg.Connection
+) -> None:
+    system, state = one_task.system, PostgresAccess(one_task.system.state)
+    system.execute("CREATE TABLE t (id integer PRIMARY KEY, v varchar(9) NOT NULL, CHECK (v <> 'bad'))")
+    source.execute("UPDATE t SET v = 'bad' WHERE id IN (3, 4)")
+    one_task.rules = LoadRules(max_errors=2)
+    with pytest.raises(DestinationError, match="the worker was lost"):
+        one_task.go("r", Dying(one_task.destination(), 1))
+    assert one_task.go("r") == Counts(inserted=ROWS - 2, errors=2)
+    failed = failed_records.find(state.engine(), "s")
+    assert sorted(record.record.payload["id"] or "" for record in failed) == ["3", "4"]
+
+    identity = RunIdentity("d", "replay", "r")
+    with pytest.raises(ConfigurationError, match="in another place than this replay loads into"):
+        failed_records.replay_all(lambda table: PostgresDestination(state, table), state.engine(), "s", identity)
+    system.execute("ALTER TABLE t RENAME TO old", MADE_ANEW)
+    counts = failed_records.replay_all(lambda table: system.destination(str(table)), state.engine(), "s", identity)
+    assert counts == Counts(inserted=2)
+    assert system.rows("t") == [(3, "bad"), (4, "bad")]
+    assert failed_records.find(state.engine(), "s") == []

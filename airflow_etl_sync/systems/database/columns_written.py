@@ -37,7 +37,11 @@ class WrittenColumn:
 
     def values(self, array: pa.Array) -> list[Any]:
         """Staged values as the driver takes them for this column; an ``UnfitError`` where there is none for one."""
-        return [None if value is None else self._wire(value) for value in self.reader.values(array)]
+        values = self.reader.values(array)
+        kind, is_text = self.reader.kind, isinstance(self.target.type, types.String)
+        if kind in self.landing.sent_as_they_are and (kind == "text" or not is_text):
+            return values
+        return [None if value is None else self._wire(value) for value in values]
 
     def told(self, found: Any) -> Any:
         """What the database has, or what is sent to it, so that it can be compared; an ``UnfitError`` for nonsense."""

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, literal_column, select
+from sqlalchemy import func, inspect, literal_column, select
 from sqlalchemy.exc import IntegrityError
 
 from airflow_etl_sync.core.model import Counts, LoadRules, TableName
 from airflow_etl_sync.errors import DestinationError, StateError, explaining
-from airflow_etl_sync.systems.base import Landed, Mark, Merged, MergeKeys, StagedChunk, Tolerance
+from airflow_etl_sync.systems.base import ELSEWHERE, Landed, Mark, Merged, MergeKeys, StagedChunk, Tolerance
 from airflow_etl_sync.systems.database import landed
 from airflow_etl_sync.systems.database.access import DatabaseAccess
 from airflow_etl_sync.systems.database.columns_written import WrittenColumn
@@ -20,7 +20,7 @@ from airflow_etl_sync.systems.database.landed import Memory
 from airflow_etl_sync.systems.database.landing import Landing, Postgres, Sqlite
 from airflow_etl_sync.systems.database.merging import Merging
 from airflow_etl_sync.systems.database.spool import Spool
-from airflow_etl_sync.systems.database.target import Fit, fit, make, read_columns, relation
+from airflow_etl_sync.systems.database.target import Fit, fit, make, relation
 from airflow_etl_sync.systems.database.upserting import Upserter
 from airflow_etl_sync.systems.database.values import told
 
@@ -47,7 +47,7 @@ class DatabaseDestination:
         self._table = table
         self._engine = state
         self._landing = _landing_of(access)
-        self._target = f"{table} in {access.place}"[:_LONGEST_TARGET]
+        self._target = f"{table}{ELSEWHERE}{access.place}"[:_LONGEST_TARGET]
         self._memory = Memory(str(table), shares_locks=self._landing.shares_locks)
         self._staged: dict[str, Spool] = {}
 
@@ -58,16 +58,6 @@ class DatabaseDestination:
     @property
     def target(self) -> str:
         return self._target
-
-    def types(self) -> dict[str, str]:
-        """The type of each of the table's columns, in the database's words; none where there is no table yet."""
-        with self._explaining(f"look at {self.target!r}"), self._access.connect() as connection:
-            from sqlalchemy import inspect
-
-            if not inspect(connection).has_table(self._table.name, schema=self._table.schema):
-                return {}
-            columns = read_columns(connection, self._table)
-            return {name: column.type.compile(dialect=connection.dialect) for name, column in columns.items()}
 
     def stage(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StagedChunk:
         """Write the batches to this machine's disk."""
@@ -107,11 +97,12 @@ class DatabaseDestination:
         with self._access.connect() as connection:
             self._landing.begin(connection)
             connection.commit()
-            make(
-                connection,
-                lambda: landed.metadata.create_all(connection),
-                lambda: landed.are_there(connection),
-            )
+            for memory in landed.metadata.sorted_tables:  # each alone: another load may have made the first of them
+                make(
+                    connection,
+                    lambda memory=memory: memory.create(connection, checkfirst=True),  # type: ignore[misc]
+                    lambda memory=memory: inspect(connection).has_table(memory.name),  # type: ignore[misc]
+                )
             fitted = fit(connection, self._landing, self._table, schema, key, rules)
             connection.rollback()
             for _ in range(2):  # of two that enter a new sync at once, one finds it entered

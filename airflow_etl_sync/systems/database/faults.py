@@ -9,7 +9,7 @@ from __future__ import annotations
 from airflow_etl_sync.faults import Blame, Fault, fault_of, sqlstate_of
 
 _PERSON = (1044, 1045, 1046, 1049, 1142, 1143, 1227, 1698, 1227, 1250, 1370, 3118, 1820, 2026, 2054, 2059, 2061)
-_SCHEMA = (1054, 1060, 1109, 1146, 1356)
+_SCHEMA = (1054, 1059, 1060, 1071, 1109, 1118, 1146, 1356)
 _NOT_READY = {
     1040: "too many connections",
     1053: "shutting down",

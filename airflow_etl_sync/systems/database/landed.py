@@ -151,12 +151,6 @@ class Memory:
         return hashlib.sha256(json.dumps([name, self._target]).encode()).hexdigest()
 
 
-def are_there(connection: Connection) -> bool:
-    """Whether the tables of the memory have been made."""
-    inspector = inspect(connection)
-    return all(inspector.has_table(table.name) for table in metadata.sorted_tables)
-
-
 def _contents(mark: Mark, merged: Merged) -> list[str]:
     counts = merged.counts
     whole = {

@@ -25,6 +25,11 @@ class Landing:
     """A database that is known by nothing but SQLAlchemy's description of it."""
 
     isolation: ClassVar[str | None] = None
+    sent_as_they_are: ClassVar[frozenset[Kind]] = frozenset(
+        {"integer", "numeric", "real", "float", "boolean", "text", "bytes", "date", "timestamp", "timestamptz", "time"}
+    )
+    """Kinds whose values the driver takes as Python has them."""
+
     shares_locks: ClassVar[bool] = False
     """Whether ``SELECT … FOR SHARE`` keeps a row from being changed; elsewhere it is locked by writing to it."""
 
@@ -117,6 +122,8 @@ class Postgres(Landing):
 
 class Sqlite(Landing):
     """SQLite: whoever writes keeps all others from writing, and texts hold what it has no type for."""
+
+    sent_as_they_are = frozenset({"integer", "real", "float", "boolean", "text", "bytes"})
 
     def numeric(self, precision: int | None, scale: int | None) -> types.TypeEngine[Any]:  # noqa: ARG002
         return types.Text()

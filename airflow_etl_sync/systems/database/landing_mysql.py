@@ -39,6 +39,9 @@ class MySql(Landing):
 
     isolation: ClassVar[str | None] = "READ COMMITTED"  # no gaps are locked: loads beside each other insert freely
     shares_locks: ClassVar[bool] = True
+    sent_as_they_are: ClassVar[frozenset[Kind]] = frozenset(
+        {"integer", "boolean", "text", "bytes", "date", "timestamp", "time"}
+    )
 
     def begin(self, connection: Connection) -> None:
         for statement in _SESSION:

@@ -15,7 +15,7 @@ from airflow_etl_sync.errors import DataError, EtlSyncError
 from airflow_etl_sync.systems.database.columns_written import WrittenColumn
 from airflow_etl_sync.systems.database.faults import fault_in
 from airflow_etl_sync.systems.database.spool import Spool
-from airflow_etl_sync.systems.database.upserting import PIECE_ROWS, BentError, Row, Upserted, Upserter
+from airflow_etl_sync.systems.database.upserting import BentError, Row, Upserted, Upserter
 from airflow_etl_sync.systems.database.values import Reader, UnfitError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Merging:
             for group in self.spool.groups(self.key, self.newest)
         )  # fmt: skip
         whole = filter(None, groups)
-        while piece := list(islice(whole, PIECE_ROWS)):
+        while piece := list(islice(whole, self.upserter.rows_at_once)):
             self._merge(piece)
         while self.errors and self._merge_again():
             pass

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _BOUND = "b_"
 """Before the name of a value in an update: names of columns are its own."""
 
-PIECE_ROWS = 200
-"""So many rows are looked up, written and read back at a time: few enough for every database's bound values."""
+_MOST_ROWS, _MOST_VALUES = 500, 900
+"""So many rows, and values of keys, are looked up at a time: databases limit how many values a statement binds."""
 
 
 class Row(NamedTuple):
@@ -77,6 +77,7 @@ class Upserter:
     table: Table = field(init=False)
     _keys: list[int] = field(init=False)
     _others: list[int] = field(init=False)
+    _lookups: dict[int, Select[Any]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
@@ -84,6 +85,11 @@ class Upserter:
         self.table = relation(self.name, [*names, *managed])
         self._keys = [names.index(name) for name in self.key]
         self._others = [place for place, name in enumerate(names) if name not in self.key]
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows are written at a time."""
+        return max(1, min(_MOST_ROWS, _MOST_VALUES // len(self.key)))
 
     def rows(self, columns: Sequence[Sequence[Any]]) -> list[Row]:
         """Rows of the values of each column."""
@@ -118,22 +124,32 @@ class Upserter:
 
     def _find(self, connection: Connection, rows: Sequence[Row], *, locks: bool = False) -> dict[Any, Sequence[Any]]:
         """What the table has of these keys, by the key; a key that it only takes for one of them is not there."""
-        query = self._query(len(rows))
+        query = self._lookup(len(rows))
         if locks:
             query = query.with_for_update()
-        asked = {f"k{place}_{n}": row.values[place] for n, row in enumerate(rows) for place in self._keys}
+        asked: dict[str, Any] = {}
+        if len(self._keys) == 1:
+            asked["keys"] = [row.values[self._keys[0]] for row in rows]
+        else:
+            asked = {f"k{place}_{n}": row.values[place] for n, row in enumerate(rows) for place in self._keys}
         return {self._key(answer): answer for answer in connection.execute(query, asked)}
 
-    def _query(self, rows: int) -> Select[Any]:
-        columns = [
-            self.landing.selected(self.table.c[key_of(place)], column.target.type)
-            for place, column in enumerate(self.columns)
-        ]
-        same: list[ColumnElement[bool]] = [
-            and_(*(self.table.c[key_of(place)] == _bound(f"k{place}_{n}") for place in self._keys))
-            for n in range(rows)
-        ]  # fmt: skip
-        return select(*columns).where(or_(*same))
+    def _lookup(self, rows: int) -> Select[Any]:
+        """The statement that finds so many rows, built once."""
+        if rows not in self._lookups:
+            columns = [
+                self.landing.selected(self.table.c[key_of(place)], column.target.type)
+                for place, column in enumerate(self.columns)
+            ]
+            self._lookups[rows] = select(*columns).where(self._is_one_of(rows))
+        return self._lookups[rows]
+
+    def _is_one_of(self, rows: int) -> ColumnElement[bool]:
+        keys = [(self.table.c[key_of(place)], place) for place in self._keys]
+        if len(keys) == 1:
+            return keys[0][0].in_(bindparam("keys", expanding=True, type_=types.NullType()))
+        same = [and_(*(column == _bound(f"k{place}_{n}") for column, place in keys)) for n in range(rows)]
+        return or_(*same)
 
     def _overwrites(self, row: Row, old: Sequence[Any]) -> bool:
         if self.rules.conflict == "dest_wins":

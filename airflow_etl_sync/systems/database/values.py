@@ -170,8 +170,8 @@ def told(kind: Kind, found: Any) -> Any:
 
     :raises ValueError: where it says nothing of that kind
     """
-    if found is None:
-        return None
+    if found is None or type(found) is _AS_THEY_ARE.get(kind):
+        return found
     try:
         return _TELLERS[kind](found)
     except (TypeError, AttributeError, OverflowError, InvalidOperation):
@@ -283,6 +283,10 @@ def _time(found: Any) -> time:
     return time.fromisoformat(found) if isinstance(found, str) else found
 
 
+_AS_THEY_ARE: dict[Kind, type] = {
+    "integer": int, "numeric": Decimal, "float": float, "text": str, "bytes": bytes, "boolean": bool, "date": date,
+    "time": time, "uuid": UUID,
+}  # fmt: skip
 _TELLERS: dict[Kind, Callable[[Any], Any]] = {
     "integer": _whole,
     "numeric": lambda found: Decimal(_plain(found)),

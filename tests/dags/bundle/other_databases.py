@@ -32,3 +32,10 @@ for system in ("mysql", "sqlite", "hook"):
             cursor_field="updated_at", destination_conn_id=f"lake_{system}", destination_table="orders_once",
             state_conn_id="{{ params.get('state', 'warehouse') }}", chunk_rows=200, params={"state": "warehouse"},
         )  # fmt: skip
+
+with DAG("state_apart", schedule=None):
+    IncrementalSyncOperator(
+        task_id="sync", sync_key="state_apart", source_conn_id="shop_db", table="public.orders",
+        cursor_field="updated_at", destination_conn_id="warehouse", destination_table="public.orders_once",
+        state_conn_id="shop_db",
+    )  # fmt: skip
