@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from airflow_etl_sync.factory import incremental_sync
     from airflow_etl_sync.hooks.cdc import PostgresCdcHook
+    from airflow_etl_sync.hooks.delta import DeltaLakeHook
     from airflow_etl_sync.observability.assets import table_asset
     from airflow_etl_sync.operators.advance import WatermarkAdvanceOperator
     from airflow_etl_sync.operators.cdc import CdcSyncOperator
@@ -44,6 +45,7 @@ __all__ = [
     "CdcTearDownOperator",
     "ConfigurationError",
     "DataError",
+    "DeltaLakeHook",
     "DestinationError",
     "EtlSyncError",
     "FailedRecordsOperator",
@@ -72,6 +74,7 @@ _HOMES = {
     "CdcSyncOperator": "operators.cdc",
     "CdcSetUpOperator": "operators.cdc_slot",
     "CdcTearDownOperator": "operators.cdc_slot",
+    "DeltaLakeHook": "hooks.delta",
     "FailedRecordsOperator": "operators.failed_records",
     "IncrementalExtractOperator": "operators.extract",
     "IncrementalSyncOperator": "operators.sync",

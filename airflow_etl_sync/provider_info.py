@@ -34,6 +34,17 @@ _POSTGRES_CDC = {
 }
 """A connection's form beside the usual fields; what it asks for is kept in the connection's extras."""
 
+_DELTA_LAKE = {
+    "connection-type": "delta_lake",
+    "hook-class-name": "airflow_etl_sync.hooks.delta.DeltaLakeHook",
+    "hook-name": "Delta Lake",
+    "ui-field-behaviour": {
+        "hidden-fields": ["schema", "login", "password", "port"],
+        "relabeling": {"host": "Directory, or s3://CONN_ID@BUCKET/PREFIX"},
+        "placeholders": {"host": "s3://aws_default@lake/tables", "extra": '{"partition_by": {"shop.orders": ["day"]}}'},
+    },
+}
+
 
 def get_provider_info() -> dict[str, Any]:
     """The provider's description, in the form of Airflow's ``provider_info.schema.json``.
@@ -62,8 +73,13 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
-        "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_etl_sync.hooks.cdc"]}],
-        "connection-types": [_POSTGRES_CDC],
+        "hooks": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": ["airflow_etl_sync.hooks.cdc", "airflow_etl_sync.hooks.delta"],
+            }
+        ],
+        "connection-types": [_POSTGRES_CDC, _DELTA_LAKE],
         "task-decorators": [
             {"name": "etl_sync", "class-name": "airflow_etl_sync.decorators.etl_sync.etl_sync_task"},
         ],

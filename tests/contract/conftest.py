@@ -12,6 +12,7 @@ from tests.conftest import CONTRACT
 from tests.contract.systems import (
     DESTINATIONS,
     SOURCES,
+    DeltaSystem,
     DestinationSystem,
     HttpSystem,
     MariaDbSystem,
@@ -55,6 +56,9 @@ def destination_system(
         yield PostgresSystem(new_database("warehouse"))
         return
     state = new_database("state")
+    if request.param == "delta":
+        yield DeltaSystem(tmp_path / "lake", state)
+        return
     if request.param == "sqlalchemy":
         yield SqlAlchemySystem(new_database("warehouse"), state)
     elif request.param == "sqlite":

@@ -24,6 +24,7 @@ _TITLES = {
     "sqlite": "SQLite",
     "sqlalchemy": "others by SQLAlchemy",
     "http": "JSON APIs",
+    "delta": "Delta Lake",
 }
 
 
