@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.factory import incremental_sync
     from airflow_etl_sync.hooks.cdc import PostgresCdcHook
     from airflow_etl_sync.hooks.delta import DeltaLakeHook
+    from airflow_etl_sync.hooks.duckdb import DuckDbHook
     from airflow_etl_sync.observability.assets import table_asset
     from airflow_etl_sync.operators.advance import WatermarkAdvanceOperator
     from airflow_etl_sync.operators.cdc import CdcSyncOperator
@@ -47,6 +48,7 @@ __all__ = [
     "DataError",
     "DeltaLakeHook",
     "DestinationError",
+    "DuckDbHook",
     "EtlSyncError",
     "FailedRecordsOperator",
     "IncrementalExtractOperator",
@@ -75,6 +77,7 @@ _HOMES = {
     "CdcSetUpOperator": "operators.cdc_slot",
     "CdcTearDownOperator": "operators.cdc_slot",
     "DeltaLakeHook": "hooks.delta",
+    "DuckDbHook": "hooks.duckdb",
     "FailedRecordsOperator": "operators.failed_records",
     "IncrementalExtractOperator": "operators.extract",
     "IncrementalSyncOperator": "operators.sync",

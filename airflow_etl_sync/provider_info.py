@@ -44,6 +44,16 @@ _DELTA_LAKE = {
         "placeholders": {"host": "s3://aws_default@lake/tables", "extra": '{"partition_by": {"shop.orders": ["day"]}}'},
     },
 }
+_DUCKDB = {
+    "connection-type": "duckdb",
+    "hook-class-name": "airflow_etl_sync.hooks.duckdb.DuckDbHook",
+    "hook-name": "DuckDB",
+    "ui-field-behaviour": {
+        "hidden-fields": ["schema", "login", "password", "port", "extra"],
+        "relabeling": {"host": "File"},
+        "placeholders": {"host": "/data/warehouse.duckdb"},
+    },
+}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -76,10 +86,14 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [
             {
                 "integration-name": _INTEGRATION,
-                "python-modules": ["airflow_etl_sync.hooks.cdc", "airflow_etl_sync.hooks.delta"],
+                "python-modules": [
+                    "airflow_etl_sync.hooks.cdc",
+                    "airflow_etl_sync.hooks.delta",
+                    "airflow_etl_sync.hooks.duckdb",
+                ],
             }
         ],
-        "connection-types": [_POSTGRES_CDC, _DELTA_LAKE],
+        "connection-types": [_POSTGRES_CDC, _DELTA_LAKE, _DUCKDB],
         "task-decorators": [
             {"name": "etl_sync", "class-name": "airflow_etl_sync.decorators.etl_sync.etl_sync_task"},
         ],

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date, datetime, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from sqlalchemy import Engine
 
 from airflow_etl_sync.core.model import TableName
@@ -51,3 +54,39 @@ class Dying:
         if staged.mark.number == self._number:
             raise InterruptedError
         return merged
+
+
+def fill(source: psycopg.Connection, rows: int = 10) -> None:
+    source.execute("CREATE TABLE t (id integer PRIMARY KEY, c bigint NOT NULL, v text)")
+    source.execute("INSERT INTO t SELECT n, n, 'v' || n FROM generate_series(1, %s) AS n", [rows])
+
+
+def source_rows(source: psycopg.Connection) -> list[tuple[Any, ...]]:
+    return source.execute("SELECT * FROM t ORDER BY id").fetchall()
+
+
+EXACT: list[tuple[str, str, Any]] = [
+    ("smallint", "-32768", -32768),
+    ("bigint", "9223372036854775807", 2**63 - 1),
+    ("real", "16777217.1", 16777218.0),
+    ("double precision", "0.1::float8 + 0.2::float8", 0.1 + 0.2),
+    ("boolean", "true", True),
+    ("numeric(12,2)", "1.10", Decimal("1.10")),
+    ("numeric(38,0)", "99999999999999999999999999999999999999", Decimal("9" * 38)),
+    ("numeric", "12345678901234567890.01234567890123456789", "12345678901234567890.01234567890123456789"),
+    ("numeric(50,10)", "1.5", "1.5000000000"),
+    ("text", "'größe 😀 '", "größe 😀 "),
+    ("character varying(5)", "'ab '", "ab "),
+    ("uuid", "'0f0e0d0c-0b0a-0908-0706-050403020100'", "0f0e0d0c-0b0a-0908-0706-050403020100"),
+    ("jsonb", "'{\"a\": 1.10}'", '{"a": 1.10}'),
+    ("bytea", "'\\x00ff'", b"\x00\xff"),
+    ("date", "'0044-03-15'", date(44, 3, 15)),
+    ("timestamp", "'2026-01-02 03:04:05.123456'", datetime(2026, 1, 2, 3, 4, 5, 123456)),  # noqa: DTZ001
+    ("timestamptz", "'2026-01-02 03:04:05.123456+02'", datetime(2026, 1, 2, 1, 4, 5, 123456, tzinfo=timezone.utc)),
+    ("time", "'08:30:00.5'", "08:30:00.5"),
+    ("interval", "'1 day 02:00:00'", "P1DT2H"),
+    ("numeric", "'NaN'", "NaN"),
+    ("numeric", "'-Infinity'", "-Infinity"),
+    ("integer[]", "'{1,2}'", "{1,2}"),
+]
+"""A type, a value in SQL, and what lands."""

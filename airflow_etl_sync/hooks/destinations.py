@@ -105,6 +105,12 @@ def _delta(conn_id: str, connection: Any, table: TableName, state: Engine) -> De
     return delta_destination(conn_id, connection, table, state)
 
 
+def _duckdb(conn_id: str, connection: Any, table: TableName, state: Engine) -> Destination:
+    from airflow_etl_sync.hooks.duckdb import duckdb_destination
+
+    return duckdb_destination(conn_id, connection, table, state)
+
+
 _ROLE = "destination"
-_MAKERS: Mapping[str, Maker] = {"delta_lake": _delta}
+_MAKERS: Mapping[str, Maker] = {"delta_lake": _delta, "duckdb": _duckdb}
 """By the type of the connection; what is not named here is taken for a database that speaks SQLAlchemy."""

@@ -15,6 +15,7 @@ from tests.contract.systems import (
     DeltaSystem,
     DestinationSystem,
     HttpSystem,
+    DuckDbSystem,
     MariaDbSystem,
     PostgresSystem,
     SourceSystem,
@@ -58,8 +59,9 @@ def destination_system(
     state = new_database("state")
     if request.param == "delta":
         yield DeltaSystem(tmp_path / "lake", state)
-        return
-    if request.param == "sqlalchemy":
+    elif request.param == "duckdb":
+        yield DuckDbSystem(tmp_path / "warehouse.duckdb", state)
+    elif request.param == "sqlalchemy":
         yield SqlAlchemySystem(new_database("warehouse"), state)
     elif request.param == "sqlite":
         yield SqliteSystem(tmp_path / "warehouse.db", state)

@@ -25,6 +25,7 @@ _TITLES = {
     "sqlalchemy": "others by SQLAlchemy",
     "http": "JSON APIs",
     "delta": "Delta Lake",
+    "duckdb": "DuckDB",
 }
 
 

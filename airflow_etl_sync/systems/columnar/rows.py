@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from airflow_etl_sync.core.columns import types_of
 from airflow_etl_sync.core.failed_record import FailedRecord, Key
 from airflow_etl_sync.core.model import Counts, LoadRules
-from airflow_etl_sync.errors import ConfigurationError, DataError, DestinationError
+from airflow_etl_sync.errors import ConfigurationError, DataError, DestinationError, SchemaError
 from airflow_etl_sync.systems.base import Merged, MergeKeys, Tolerance
 from airflow_etl_sync.systems.columnar.fitting import Fit, Widens, fit, refuse_bad_rules
 from airflow_etl_sync.systems.columnar.landing import landed, text
@@ -46,6 +47,35 @@ class Ready:
         skipped = self.rows - inserted - updated - len(self.failed)
         counts = Counts(inserted, updated, skipped, len(self.failed))
         return Merged(counts, self.failed, self.fitted.changes, self.settled)
+
+    def with_time(self) -> pa.Table:
+        """The rows, with the column that says when they were loaded where there is to be one."""
+        import pyarrow as pa
+
+        name = self.rules.synced_at_column
+        if name is None:
+            return self.table
+        now = pa.scalar(datetime.now(timezone.utc), pa.timestamp("us", "UTC"))
+        return self.table.append_column(name, pa.repeat(now, self.table.num_rows))
+
+
+def refuse_lacking(
+    target: str, columns: Mapping[str, pa.DataType], required: Sequence[str], source: pa.Table, rules: LoadRules
+) -> None:
+    """Refuse what the table and the rows lack of each other.
+
+    :param columns: the table's columns; empty where there is no table yet
+    :raises SchemaError: naming the column
+    """
+    if columns and rules.synced_at_column and rules.synced_at_column not in columns:
+        raise SchemaError(
+            f"The table {target!r} has no column {rules.synced_at_column} to be synced_at_column: add it."
+        )
+    missing = [name for name in required if name not in source.column_names]
+    if missing:
+        raise SchemaError(
+            f"Column {', '.join(missing)} of {target!r} takes no NULL, and the stream does not have it: let it be NULL."
+        )
 
 
 def make_ready(

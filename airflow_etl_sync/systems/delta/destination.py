@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from airflow_etl_sync.core.model import LoadRules, TableName
 from airflow_etl_sync.errors import DestinationError, SchemaError, explaining
 from airflow_etl_sync.state.turnstile import wait_for
 from airflow_etl_sync.systems.base import Landed, Mark, Merged, MergeKeys, StagedChunk, Tolerance
-from airflow_etl_sync.systems.columnar.rows import Ready, make_ready
+from airflow_etl_sync.systems.columnar.rows import make_ready, refuse_lacking
 from airflow_etl_sync.systems.columnar.spool import spooled
 from airflow_etl_sync.systems.columnar.types import type_name
 from airflow_etl_sync.systems.delta import log, merging
@@ -104,10 +103,10 @@ class DeltaDestination:
             log.refuse_landed(table, mark, self.target)
         columns, required = ({}, []) if table is None else (_columns(table), _required(table))
         ready = make_ready(self.target, columns, required, chunk, rows, keys, rules, tolerance, _never_widens)
-        source = _with_time(ready)
+        source = ready.with_time()
         if table is None:
             table = self._create(source.schema, rules)
-        self._refuse_unfit(columns, required, source, rules)
+        refuse_lacking(self.target, columns, required, source, rules)
         unwritten = ready.merged(0, 0)
         properties = CommitProperties(max_commit_retries=0) if mark is None else log.properties(table, mark, unwritten)
         before = table.version()
@@ -138,20 +137,6 @@ class DeltaDestination:
             commit_properties=CommitProperties(max_commit_retries=0),
         )
 
-    def _refuse_unfit(
-        self, columns: Mapping[str, pa.DataType], required: list[str], source: pa.Table, rules: LoadRules
-    ) -> None:
-        if columns and rules.synced_at_column and rules.synced_at_column not in columns:
-            raise SchemaError(
-                f"The table {self.target!r} has no column {rules.synced_at_column} to be synced_at_column: add it."
-            )
-        missing = [name for name in required if name not in source.column_names]
-        if missing:
-            raise SchemaError(
-                f"Column {', '.join(missing)} of {self.target!r} takes no NULL, and the stream does not have it: let "
-                "it be NULL."
-            )
-
 
 def _never_widens(column: pa.DataType, values: pa.DataType) -> None:
     """A column of a Delta table keeps its type here."""
@@ -173,14 +158,3 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 def _required(table: DeltaTable) -> list[str]:
     return [field.name for field in table.schema().fields if not field.nullable]
-
-
-def _with_time(ready: Ready) -> pa.Table:
-    """The rows, with the column that says when they were loaded."""
-    import pyarrow as pa
-
-    name = ready.rules.synced_at_column
-    if name is None:
-        return ready.table
-    now = pa.scalar(datetime.now(timezone.utc), pa.timestamp("us", "UTC"))
-    return ready.table.append_column(name, pa.repeat(now, ready.table.num_rows))
