@@ -54,6 +54,12 @@ _DUCKDB = {
         "placeholders": {"host": "/data/warehouse.duckdb"},
     },
 }
+_PARQUET_LAKE = {
+    **_DELTA_LAKE,
+    "connection-type": "parquet_lake",
+    "hook-class-name": "airflow_etl_sync.hooks.parquet.ParquetLakeHook",
+    "hook-name": "Parquet lake",
+}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -90,10 +96,11 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_etl_sync.hooks.cdc",
                     "airflow_etl_sync.hooks.delta",
                     "airflow_etl_sync.hooks.duckdb",
+                    "airflow_etl_sync.hooks.parquet",
                 ],
             }
         ],
-        "connection-types": [_POSTGRES_CDC, _DELTA_LAKE, _DUCKDB],
+        "connection-types": [_POSTGRES_CDC, _DELTA_LAKE, _DUCKDB, _PARQUET_LAKE],
         "task-decorators": [
             {"name": "etl_sync", "class-name": "airflow_etl_sync.decorators.etl_sync.etl_sync_task"},
         ],

@@ -111,6 +111,12 @@ def _duckdb(conn_id: str, connection: Any, table: TableName, state: Engine) -> D
     return duckdb_destination(conn_id, connection, table, state)
 
 
+def _parquet(conn_id: str, connection: Any, table: TableName, state: Engine) -> Destination:
+    from airflow_etl_sync.hooks.parquet import parquet_destination
+
+    return parquet_destination(conn_id, connection, table, state)
+
+
 _ROLE = "destination"
-_MAKERS: Mapping[str, Maker] = {"delta_lake": _delta, "duckdb": _duckdb}
+_MAKERS: Mapping[str, Maker] = {"delta_lake": _delta, "duckdb": _duckdb, "parquet_lake": _parquet}
 """By the type of the connection; what is not named here is taken for a database that speaks SQLAlchemy."""

@@ -29,11 +29,19 @@ class DeltaAccess:
 
         :raises ConfigurationError: where its name cannot be that of a directory
         """
-        parts = [part for part in (table.schema, table.name) if part is not None]
-        for part in parts:
-            if part.startswith((".", "_")) or not part.isprintable() or any(sign in part for sign in "/\\:%?#*"):
-                raise ConfigurationError(
-                    f"The table {str(table)!r} is a directory of the lake: choose a name that does not begin with a "
-                    "dot or an underscore, and has no slash, colon, per cent sign or wildcard."
-                )
-        return "/".join([self.root.rstrip("/"), *parts])
+        return "/".join([self.root.rstrip("/"), *refuse_as_directory(table)])
+
+
+def refuse_as_directory(table: TableName) -> list[str]:
+    """The parts of a table's name, which are those of its directory.
+
+    :raises ConfigurationError: where one cannot be a directory's name
+    """
+    parts = [part for part in (table.schema, table.name) if part is not None]
+    for part in parts:
+        if part.startswith((".", "_")) or not part.isprintable() or any(sign in part for sign in "/\\:%?#*"):
+            raise ConfigurationError(
+                f"The table {str(table)!r} is a directory of the lake: choose a name that does not begin with a "
+                "dot or an underscore, and has no slash, colon, per cent sign or wildcard."
+            )
+    return parts
