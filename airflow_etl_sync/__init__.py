@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     )
     from airflow_etl_sync.factory import incremental_sync
     from airflow_etl_sync.hooks.cdc import PostgresCdcHook
+    from airflow_etl_sync.hooks.delta import DeltaLakeHook
+    from airflow_etl_sync.hooks.duckdb import DuckDbHook
     from airflow_etl_sync.observability.assets import table_asset
     from airflow_etl_sync.operators.advance import WatermarkAdvanceOperator
     from airflow_etl_sync.operators.cdc import CdcSyncOperator
@@ -44,7 +46,9 @@ __all__ = [
     "CdcTearDownOperator",
     "ConfigurationError",
     "DataError",
+    "DeltaLakeHook",
     "DestinationError",
+    "DuckDbHook",
     "EtlSyncError",
     "FailedRecordsOperator",
     "IncrementalExtractOperator",
@@ -72,6 +76,8 @@ _HOMES = {
     "CdcSyncOperator": "operators.cdc",
     "CdcSetUpOperator": "operators.cdc_slot",
     "CdcTearDownOperator": "operators.cdc_slot",
+    "DeltaLakeHook": "hooks.delta",
+    "DuckDbHook": "hooks.duckdb",
     "FailedRecordsOperator": "operators.failed_records",
     "IncrementalExtractOperator": "operators.extract",
     "IncrementalSyncOperator": "operators.sync",

@@ -34,6 +34,33 @@ _POSTGRES_CDC = {
 }
 """A connection's form beside the usual fields; what it asks for is kept in the connection's extras."""
 
+_DELTA_LAKE = {
+    "connection-type": "delta_lake",
+    "hook-class-name": "airflow_etl_sync.hooks.delta.DeltaLakeHook",
+    "hook-name": "Delta Lake",
+    "ui-field-behaviour": {
+        "hidden-fields": ["schema", "login", "password", "port"],
+        "relabeling": {"host": "Directory, or s3://CONN_ID@BUCKET/PREFIX"},
+        "placeholders": {"host": "s3://aws_default@lake/tables", "extra": '{"partition_by": {"shop.orders": ["day"]}}'},
+    },
+}
+_DUCKDB = {
+    "connection-type": "duckdb",
+    "hook-class-name": "airflow_etl_sync.hooks.duckdb.DuckDbHook",
+    "hook-name": "DuckDB",
+    "ui-field-behaviour": {
+        "hidden-fields": ["schema", "login", "password", "port", "extra"],
+        "relabeling": {"host": "File"},
+        "placeholders": {"host": "/data/warehouse.duckdb"},
+    },
+}
+_PARQUET_LAKE = {
+    **_DELTA_LAKE,
+    "connection-type": "parquet_lake",
+    "hook-class-name": "airflow_etl_sync.hooks.parquet.ParquetLakeHook",
+    "hook-name": "Parquet lake",
+}
+
 
 def get_provider_info() -> dict[str, Any]:
     """The provider's description, in the form of Airflow's ``provider_info.schema.json``.
@@ -62,8 +89,18 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
-        "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_etl_sync.hooks.cdc"]}],
-        "connection-types": [_POSTGRES_CDC],
+        "hooks": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": [
+                    "airflow_etl_sync.hooks.cdc",
+                    "airflow_etl_sync.hooks.delta",
+                    "airflow_etl_sync.hooks.duckdb",
+                    "airflow_etl_sync.hooks.parquet",
+                ],
+            }
+        ],
+        "connection-types": [_POSTGRES_CDC, _DELTA_LAKE, _DUCKDB, _PARQUET_LAKE],
         "task-decorators": [
             {"name": "etl_sync", "class-name": "airflow_etl_sync.decorators.etl_sync.etl_sync_task"},
         ],

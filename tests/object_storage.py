@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -97,12 +99,15 @@ class ObjectStorage:
         self._server = ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
 
     def __enter__(self) -> Self:
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # which else prints every request
-        self._server.start()
+        self._start()
         self._owner = self._new_login("owner", ["s3:*"])
         self._login = self._new_login("etl", ALLOWED)
         self._check_logins()
         return self
+
+    def _start(self) -> None:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # which else prints every request
+        self._server.start()
 
     def __exit__(self, *_: object) -> None:
         self._server.stop()
@@ -129,3 +134,33 @@ class ObjectStorage:
     def _check_logins(self) -> None:
         """Let moto refuse every request from now on that is not signed with a key it has given."""
         httpx.post(f"{self.endpoint}/moto-api/reset-auth", content=b"0").raise_for_status()
+
+
+class ObjectStorageApart(ObjectStorage):
+    """The server in a process of its own, for libraries that let no other thread run while they wait for it."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.object_storage"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        self._endpoint = self._process.stdout.readline().strip()
+
+    def _start(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    @property
+    def endpoint(self) -> str:
+        return self._endpoint
+
+
+if __name__ == "__main__":
+    server = ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server.start()
+    print("http://{}:{}".format(*server.get_host_and_port()), flush=True)  # noqa: T201
+    sys.stdin.read()  # until it is closed
+    server.stop()

@@ -99,6 +99,24 @@ def _sqlite(conn_id: str, connection: Any) -> DatabaseAccess:
     return sqlite_writer(path)
 
 
+def _delta(conn_id: str, connection: Any, table: TableName, state: Engine) -> Destination:
+    from airflow_etl_sync.hooks.delta import delta_destination
+
+    return delta_destination(conn_id, connection, table, state)
+
+
+def _duckdb(conn_id: str, connection: Any, table: TableName, state: Engine) -> Destination:
+    from airflow_etl_sync.hooks.duckdb import duckdb_destination
+
+    return duckdb_destination(conn_id, connection, table, state)
+
+
+def _parquet(conn_id: str, connection: Any, table: TableName, state: Engine) -> Destination:
+    from airflow_etl_sync.hooks.parquet import parquet_destination
+
+    return parquet_destination(conn_id, connection, table, state)
+
+
 _ROLE = "destination"
-_MAKERS: Mapping[str, Maker] = {}
+_MAKERS: Mapping[str, Maker] = {"delta_lake": _delta, "duckdb": _duckdb, "parquet_lake": _parquet}
 """By the type of the connection; what is not named here is taken for a database that speaks SQLAlchemy."""

@@ -12,7 +12,9 @@ from tests.conftest import CONTRACT
 from tests.contract.systems import (
     DESTINATIONS,
     SOURCES,
+    DeltaSystem,
     DestinationSystem,
+    DuckDbSystem,
     HttpSystem,
     MariaDbSystem,
     PostgresSystem,
@@ -55,7 +57,11 @@ def destination_system(
         yield PostgresSystem(new_database("warehouse"))
         return
     state = new_database("state")
-    if request.param == "sqlalchemy":
+    if request.param == "delta":
+        yield DeltaSystem(tmp_path / "lake", state)
+    elif request.param == "duckdb":
+        yield DuckDbSystem(tmp_path / "warehouse.duckdb", state)
+    elif request.param == "sqlalchemy":
         yield SqlAlchemySystem(new_database("warehouse"), state)
     elif request.param == "sqlite":
         yield SqliteSystem(tmp_path / "warehouse.db", state)

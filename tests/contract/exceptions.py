@@ -47,5 +47,8 @@ DESTINATION_EXCEPTIONS: dict[tuple[str, str], str] = {
     ("mariadb", "schema contracts"): "no column is widened",
     ("sqlite", "schema contracts"): "no column is widened",
     ("sqlalchemy", "schema contracts"): "no column is widened",
+    ("delta", "types exact"): "no infinite date, no NaN in a decimal; times and boundless `numeric` are texts",
+    ("delta", "schema contracts"): "no column is widened",
+    ("duckdb", "types exact"): "no infinite date, no NaN in a decimal; times and boundless `numeric` are texts",
 }
 """The same for a destination."""

@@ -24,6 +24,8 @@ _TITLES = {
     "sqlite": "SQLite",
     "sqlalchemy": "others by SQLAlchemy",
     "http": "JSON APIs",
+    "delta": "Delta Lake",
+    "duckdb": "DuckDB",
 }
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
+import duckdb
 import psycopg
+from deltalake import DeltaTable
 from psycopg.sql import SQL, Identifier
 
 from airflow_etl_sync.core.endpoint import Endpoint
@@ -20,6 +22,9 @@ from airflow_etl_sync.systems.base import Destination, PlanningSource
 from airflow_etl_sync.systems.database.access import DatabaseAccess, sqlite_access, sqlite_writer
 from airflow_etl_sync.systems.database.destination import DatabaseDestination
 from airflow_etl_sync.systems.database.source import DatabaseSource
+from airflow_etl_sync.systems.delta.access import DeltaAccess
+from airflow_etl_sync.systems.delta.destination import DeltaDestination
+from airflow_etl_sync.systems.duckdb.destination import DuckDbDestination
 from airflow_etl_sync.systems.http.source import HttpSource
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
@@ -28,7 +33,7 @@ from tests.http_api import Api, Asked, Reply
 from tests.mariadb import MariaDb
 
 SOURCES = ("postgres", "mariadb", "sqlite", "sqlalchemy", "http")
-DESTINATIONS = ("postgres", "mariadb", "sqlite", "sqlalchemy")
+DESTINATIONS = ("postgres", "mariadb", "sqlite", "sqlalchemy", "delta", "duckdb")
 
 
 class SourceSystem(Protocol):
@@ -342,3 +347,45 @@ def _is_from(value: Any, since: str) -> bool:
     if value is None:
         return False
     return str(value).replace(" ", "T") > since if "T" in since else value > int(since)
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaSystem:
+    """A lake on this machine.
+
+    :param state: the conninfo of the state's database
+    """
+
+    root: Path
+    state: str
+
+    def destination(self, table: str) -> Destination:
+        state = PostgresAccess(self.state).engine()
+        return DeltaDestination(DeltaAccess(str(self.root)), TableName(table), state)
+
+    def execute(self, *statements: str) -> Any:
+        raise NotImplementedError
+
+    def rows(self, table: str) -> list[tuple[Any, ...]]:
+        found = DeltaTable(self.root / table).to_pyarrow_table()
+        return sorted(tuple(row.values()) for row in found.to_pylist())
+
+
+@dataclass(frozen=True, slots=True)
+class DuckDbSystem:
+    """:param state: the conninfo of the state's database"""
+
+    path: Path
+    state: str
+
+    def destination(self, table: str) -> Destination:
+        return DuckDbDestination(self.path, TableName(table), PostgresAccess(self.state).engine())
+
+    def execute(self, *statements: str) -> Any:
+        with duckdb.connect(str(self.path)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def rows(self, table: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.path)) as connection:
+            return connection.execute(f'SELECT * FROM "{table}" ORDER BY 1').fetchall()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psycopg
+from typing_extensions import Self
 
 from airflow_etl_sync.core.keys import KeyStream, ReconcileRules
 from airflow_etl_sync.core.model import Counts, Extraction, LoadRules, RunIdentity, Stream, TableName, WindowRules
@@ -23,7 +24,7 @@ from airflow_etl_sync.journey.extract import extract
 from airflow_etl_sync.journey.load import load
 from airflow_etl_sync.journey.reconcile import ReconcileReport, reconcile
 from airflow_etl_sync.journey.sync import SyncReport, sync
-from airflow_etl_sync.systems.base import KeySource
+from airflow_etl_sync.systems.base import Destination, KeySource
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.comparison import PostgresKeyDestination
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
@@ -53,10 +54,10 @@ class World:
     load_rules: LoadRules = field(default_factory=LoadRules)
     chunk_rows: int = 1_000
 
-    def but(self, **changes: Any) -> World:
+    def but(self, **changes: Any) -> Self:
         return replace(self, **changes)
 
-    def streaming(self, **changes: Any) -> World:
+    def streaming(self, **changes: Any) -> Self:
         return replace(self, stream=replace(self.stream, **changes))
 
     @property
@@ -68,7 +69,7 @@ class World:
         return PostgresSource(PostgresAccess(self.source_db), self.stream)
 
     @property
-    def destination(self) -> PostgresDestination:
+    def destination(self) -> Destination:
         return PostgresDestination(PostgresAccess(self.warehouse_db), TableName("t"))
 
     def extract(self, run: str | None = None, reader: PostgresSource | None = None) -> Extraction:

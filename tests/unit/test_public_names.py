@@ -33,7 +33,7 @@ OPERATORS = {
 }
 WAITING = {"PostgresNotifySensor", "PostgresNotifyTrigger", "ReplicationSlotSensor", "ReplicationSlotTrigger"}
 FUNCTIONS = {"dags_from_yaml", "incremental_sync", "refuse_invalid_syncs", "table_asset"}
-PUBLIC_NAMES = ERRORS | OPERATORS | WAITING | FUNCTIONS | {"PostgresCdcHook"}
+PUBLIC_NAMES = ERRORS | OPERATORS | WAITING | FUNCTIONS | {"DeltaLakeHook", "DuckDbHook", "PostgresCdcHook"}
 
 
 def test_the_public_names_are_exactly_these() -> None:

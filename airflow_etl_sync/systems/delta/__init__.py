@@ -1,0 +1,1 @@
+"""Delta Lake tables, on local disk and on S3."""

@@ -1,0 +1,135 @@
+"""A table in a file of DuckDB as a destination."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_etl_sync.core.model import LoadRules, TableName
+from airflow_etl_sync.errors import DestinationError, SchemaError, explaining
+from airflow_etl_sync.state.turnstile import wait_for
+from airflow_etl_sync.systems.base import Landed, Merged, MergeKeys, StagedChunk, Tolerance
+from airflow_etl_sync.systems.columnar.rows import Ready, make_ready, refuse_lacking
+from airflow_etl_sync.systems.columnar.spool import spooled
+from airflow_etl_sync.systems.duckdb import memory, sql
+from airflow_etl_sync.systems.duckdb.faults import duckdb_fault_of, why_busy
+from airflow_etl_sync.systems.duckdb.types import arrow_type_of, declared_type, wider
+from airflow_etl_sync.systems.patience import Patience
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+    from sqlalchemy import Connection, Engine
+
+BUSY_SECONDS = 30.0
+"""So long another process that has the file open is waited for."""
+
+
+class DuckDbDestination:
+    """Merges rows into a table of DuckDB, see :class:`~airflow_etl_sync.systems.base.Destination`.
+
+    The file is open only while a chunk is merged, in one transaction.
+
+    :param path: the file, made where it is not there
+    :param table: the target
+    :param state: where the state tables live
+    """
+
+    def __init__(self, path: Path, table: TableName, state: Engine) -> None:
+        self._path = path
+        self._table = table
+        self._engine = state
+        self._staged: dict[str, pa.Table] = {}
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    @property
+    def target(self) -> str:
+        return str(self._table)
+
+    def stage(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StagedChunk:
+        """Bring the batches to this machine's disk."""
+        self._staged[name] = spooled(schema, batches)
+        return StagedChunk(name, schema)
+
+    def merge(
+        self,
+        connection: Connection,
+        staged: StagedChunk,
+        rows: int,
+        keys: MergeKeys,
+        rules: LoadRules,
+        tolerance: Tolerance,
+    ) -> Merged:
+        chunk, mark = self._staged.pop(staged.name), staged.mark
+        wait_for(connection, str(self._path))
+        with explaining(DestinationError, f"merge rows into {self.target!r}", duckdb_fault_of), self._open() as file:
+            file.begin()
+            if mark is not None:
+                memory.refuse_landed(file, self.target, mark)
+            columns = self._columns(file)
+            known = {name: arrow_type_of(type_) for name, (type_, _) in columns.items()}
+            required = [name for name, (_, takes_null) in columns.items() if not takes_null]
+            ready = make_ready(self.target, known, required, chunk, rows, keys, rules, tolerance, wider)
+            source = ready.with_time()
+            refuse_lacking(self.target, known, required, source, rules)
+            self._shape(file, ready, source.schema, is_new=not columns)
+            merged = ready.merged(*self._write(file, ready, source))
+            if mark is not None:
+                memory.note(file, self.target, mark, merged)
+            file.commit()
+        return merged
+
+    def recall(self, extraction_id: str) -> Mapping[int, Landed]:
+        """What the file remembers of a run."""
+        if not self._path.exists():
+            return {}
+        with explaining(DestinationError, f"look at {self.target!r}", duckdb_fault_of), self._open() as file:
+            return memory.landed(file, self.target, extraction_id)
+
+    @contextmanager
+    def _open(self) -> Iterator[DuckDBPyConnection]:
+        import duckdb
+
+        config: dict[str, Any] = {"autoinstall_known_extensions": "false"}
+        patience = Patience("DuckDB", why_busy, BUSY_SECONDS, 0.5, 5.0)
+        with patience.connect(lambda: duckdb.connect(str(self._path), config=config)) as file:
+            yield file
+
+    def _columns(self, file: DuckDBPyConnection) -> dict[str, tuple[str, bool]]:
+        """By name the declared type of each column, and whether it takes NULL."""
+        found = file.execute(sql.TABLE_COLUMNS, [self._table.schema or "main", self._table.name]).fetchall()
+        return {name: (type_, takes_null) for name, type_, takes_null in found}
+
+    def _shape(self, file: DuckDBPyConnection, ready: Ready, schema: pa.Schema, *, is_new: bool) -> None:
+        """Make the table, or the columns that the contract adds or widens, in the merge's transaction."""
+        if is_new:
+            if not ready.rules.create_table:
+                raise SchemaError(
+                    f"The destination has no table {self.target!r} and create_table is off: create it first."
+                )
+            file.execute(sql.create_schema(self._table))
+            types = {field.name: declared_type(field.type) for field in schema}
+            file.execute(sql.create_table(self._table, types))
+            return
+        for name in ready.fitted.added:
+            file.execute(sql.add_column(self._table, name, declared_type(schema.field(name).type)))
+        for name in ready.fitted.widened:
+            file.execute(sql.widen_column(self._table, name, declared_type(schema.field(name).type)))
+
+    def _write(self, file: DuckDBPyConnection, ready: Ready, source: pa.Table) -> tuple[int, int]:
+        """Update and insert; how many rows were inserted, and how many updated."""
+        types = {name: type_ for name, (type_, _) in self._columns(file).items()}
+        file.register(sql.SOURCE, source)
+        update = sql.update(self._table, source.schema, types, ready.key, ready.rules)
+        updated = _count(file, update) if update else 0
+        return _count(file, sql.insert(self._table, source.schema, types, ready.key)), updated
+
+
+def _count(file: DuckDBPyConnection, statement: str) -> int:
+    row = file.execute(statement).fetchone()
+    return int(row[0]) if row else 0
