@@ -8,6 +8,7 @@ from dataclasses import asdict, astuple, dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal, get_args
 
+from airflow_etl_sync.core.files import FileSet
 from airflow_etl_sync.errors import ConfigurationError
 
 ConflictStrategy = Literal["source_wins", "dest_wins", "latest_wins", "merge_non_null"]
@@ -90,8 +91,9 @@ class Stream:
     :param sync_key: the unique name of the sync
     :param cursor_field: the column that grows when a record changes; or ``xmin``, PostgreSQL's own note of the
         transaction that wrote a row, for tables that have no such column
-    :param table: the table to read; exactly one of ``table`` and ``sql`` is given
+    :param table: the table to read; exactly one of ``table``, ``sql`` and ``files`` is given
     :param sql: the query to read
+    :param files: the files to read
     :param primary_key: the columns that name a record; empty takes the table's own key
     :param columns: the columns to read; empty takes all
     :param where: an SQL condition of the author's that every row must meet
@@ -106,6 +108,7 @@ class Stream:
     columns: tuple[str, ...] = ()
     where: str | None = None
     on_cursor_null: OnCursorNull = "include"
+    files: FileSet | None = None
 
     def __post_init__(self) -> None:
         _refuse_unstorable("cursor_field", self.cursor_field)
@@ -115,8 +118,7 @@ class Stream:
         refuse_bad_sync_key(self.sync_key)
         if not self.cursor_field:
             raise ConfigurationError(f"cursor_field is empty: name the column by which {self.sync_key!r} grows.")
-        if (self.table is None) == (self.sql is None):
-            raise ConfigurationError("Give exactly one of table and sql: the stream is one or the other.")
+        refuse_other_than_one(table=self.table, sql=self.sql, uri=self.files)
         refuse_unknown("on_cursor_null", self.on_cursor_null, get_args(OnCursorNull))
 
 
@@ -463,6 +465,16 @@ def refuse_bad_sync_key(sync_key: str) -> None:
         raise ConfigurationError(f"sync_key is longer than {_LONGEST_SYNC_KEY} characters: shorten it.")
     if not sync_key.strip():
         raise ConfigurationError("sync_key is empty: give the sync a unique name.")
+
+
+def refuse_other_than_one(**given: object) -> None:
+    """Keep out a stream that is said in two ways, or in none.
+
+    :raises ConfigurationError: naming the arguments
+    """
+    if sum(value is not None for value in given.values()) != 1:
+        *names, last = given
+        raise ConfigurationError(f"Give exactly one of {', '.join(names)} and {last}: the stream is one of them.")
 
 
 def refuse_unknown(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from airflow_etl_sync.systems.database.access import DatabaseAccess
+    from airflow_etl_sync.systems.files.place import FilePlace
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 _DEFAULT_SCHEMA = "public"
@@ -64,13 +65,18 @@ def dataset_of(access: PostgresAccess, table: TableName) -> Dataset:
     return Dataset(namespace, f"{database}.{table.schema or _DEFAULT_SCHEMA}.{table.name}")
 
 
-def origin_of(access: PostgresAccess | DatabaseAccess, table: TableName | None, query: str | None) -> Origin:
-    """What a stream reads: its table, or the tables that OpenLineage's parser finds in its query.
+def origin_of(
+    access: PostgresAccess | DatabaseAccess | FilePlace, table: TableName | None, query: str | None
+) -> Origin:
+    """What a stream reads: its table, the tables that OpenLineage's parser finds in its query, or its files' folder.
 
     Nothing where OpenLineage has no name for tables of the database: it has one for PostgreSQL and MySQL.
     """
+    from airflow_etl_sync.systems.files.place import FilePlace
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
+    if isinstance(access, FilePlace):
+        return Origin((_dataset_of_files(access),), is_table=True)
     if isinstance(access, PostgresAccess):
         dialect, named = "postgres", partial(dataset_of, access)
     elif (url := access.make_engine().url).get_backend_name() in ("mysql", "mariadb"):
@@ -85,6 +91,13 @@ def origin_of(access: PostgresAccess | DatabaseAccess, table: TableName | None, 
 def _dataset_of_mysql(url: URL, table: TableName) -> Dataset:
     namespace = f"mysql://{(url.host or 'localhost').lower()}:{url.port or 3306}"
     return Dataset(namespace, f"{table.schema or url.database}.{table.name}")
+
+
+def _dataset_of_files(place: FilePlace) -> Dataset:
+    if place.protocol == "file":
+        return Dataset("file", place.folder)
+    bucket, _, prefix = place.folder.partition("/")
+    return Dataset(f"{place.protocol}://{bucket}", prefix.rstrip("/") or "/")
 
 
 def lineage_of(*flows: Flow) -> OperatorLineage[Any, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 from airflow_etl_sync.core.contract import SchemaChange
 from airflow_etl_sync.core.failed_record import FailedRecord, Key
 from airflow_etl_sync.core.keys import KeyBlock, ReconcileRules, Settled
-from airflow_etl_sync.core.model import Counts, LoadRules, Window, WindowRules
+from airflow_etl_sync.core.model import Counts, Kind, LoadRules, Window, WindowRules
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,6 +103,17 @@ def let_pack(source: Source, destination: Destination) -> None:
     """Let rows take the shortest way between two that understand each other, before anything is read."""
     if isinstance(source, Packing) and isinstance(destination, Packing) and source.packing == destination.packing:
         cast("PackingSource", source).pack()
+
+
+@runtime_checkable
+class RememberingSource(Protocol):
+    """A source whose windows go by more than the cursor: by what it has read before."""
+
+    def reopen(self, watermark: Watermark, opened: OpenedWindow, kind: Kind) -> None:
+        """Open the window of an earlier try again, in the place of ``open_window``.
+
+        :param watermark: the one that the window was made from
+        """
 
 
 @dataclass(frozen=True, slots=True)

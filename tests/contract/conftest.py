@@ -10,8 +10,8 @@ import pytest
 
 from tests.conftest import CONTRACT
 from tests.contract.systems import (
+    DATABASES,
     DESTINATIONS,
-    SOURCES,
     DestinationSystem,
     MariaDbSystem,
     PostgresSystem,
@@ -22,9 +22,9 @@ from tests.contract.systems import (
 from tests.mariadb import new_mariadb
 
 
-@pytest.fixture(params=SOURCES)
+@pytest.fixture(params=DATABASES)
 def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceSystem]:
-    """A fresh database of each system that can be a source."""
+    """A fresh database of each system that can be a source and is one."""
     with ExitStack() as stack:
         if request.param in ("postgres", "sqlalchemy"):
             create: Callable[[str], str] = request.getfixturevalue("new_database")

@@ -23,6 +23,7 @@ _TITLES = {
     "mariadb": "MySQL, MariaDB",
     "sqlite": "SQLite",
     "sqlalchemy": "others by SQLAlchemy",
+    "files": "files",
 }
 
 

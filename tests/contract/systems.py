@@ -22,8 +22,9 @@ from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 from airflow_etl_sync.systems.postgres.source import PostgresSource
 from tests.mariadb import MariaDb
 
-SOURCES = ("postgres", "mariadb", "sqlite", "sqlalchemy")
-DESTINATIONS = ("postgres", "mariadb", "sqlite", "sqlalchemy")
+DATABASES = ("postgres", "mariadb", "sqlite", "sqlalchemy")
+SOURCES = (*DATABASES, "files")
+DESTINATIONS = DATABASES
 
 
 class SourceSystem(Protocol):
