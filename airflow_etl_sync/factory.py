@@ -10,6 +10,7 @@ from airflow.sdk import TaskGroup
 
 from airflow_etl_sync.core.endpoint import Endpoint
 from airflow_etl_sync.core.model import ConflictStrategy, SchemaContract, refuse_not_one, refuse_unknown
+from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.observability.assets import assets_of
 from airflow_etl_sync.operators._transform_terms import check_transform
 from airflow_etl_sync.operators.advance import WatermarkAdvanceOperator
@@ -52,10 +53,10 @@ def incremental_sync(
     *,
     group_id: str,
     sync_key: str,
-    source_conn_id: str,
     destination_conn_id: str,
     destination_table: str,
     cursor_field: str,
+    source_conn_id: str | None = None,
     table: str | None = None,
     sql: str | None = None,
     endpoint: str | Mapping[str, Any] | None = None,
@@ -83,6 +84,8 @@ def incremental_sync(
     staging_uri: str | None = None,
     load_parts: int | str = 4,
     dry_run: bool | str = False,
+    uri: str | None = None,
+    file_options: Mapping[str, Any] | str | None = None,
     default_args: Mapping[str, Any] | None = None,
 ) -> TaskGroup:
     """Make a sync as a task group: extract, then load mapped over the parts of the extraction, then advance.
@@ -94,11 +97,11 @@ def incremental_sync(
     :param group_id: the name of the task group
     :param sync_key: the unique name of the sync
     :param source_conn_id: connection to read from, of type ``postgres``, ``mysql`` or ``sqlite``, or of another
-        database whose hook speaks SQLAlchemy
+        database whose hook speaks SQLAlchemy; for files, that of their storage where ``uri`` names none
     :param destination_conn_id: connection to load into
     :param destination_table: the table to load (``schema.table``)
     :param cursor_field: the column that grows when a record changes
-    :param table: the table to read; exactly one of ``table``, ``sql`` and ``endpoint``
+    :param table: the table to read; exactly one of ``table``, ``sql``, ``endpoint`` and ``uri``
     :param sql: the query to read, or the name of a ``.sql`` file. Where it says ``:window(orders.updated_at)``, the
         window is applied there, else around it. What stands there is of the cursor's type, or with numbers the cursor
         itself; what the query computes from the rows there, it computes from the window's rows only
@@ -130,10 +133,15 @@ def incremental_sync(
     :param staging_uri: where chunks are written
     :param load_parts: how many loads run at the same time at most
     :param dry_run: only tell the window, the SQL and the estimated rows; all three tasks are skipped
+    :param uri: files to read, such as ``s3://CONN_ID@BUCKET/PREFIX/*.csv``; ``cursor_field`` is then ``file_modified``
+        or ``file_name``
+    :param file_options: how they are written: ``format``, ``compression``, ``delimiter``, ``quote``, ``header``,
+        ``encoding``, ``null_values``, ``column_types``, ``file_columns``
     :param default_args: arguments for all tasks of the group, as Airflow takes them
     :raises ConfigurationError: where a literal argument is wrong; templates are checked when they run
     """
-    _check_literals({"table": table, "sql": sql, "endpoint": endpoint}, conflict, schema_contract)
+    streams = {"table": table, "sql": sql, "endpoint": endpoint, "uri": uri}
+    _check_literals(streams, source_conn_id, conflict, schema_contract)
     known = None if isinstance(lookups, str) else lookups
     check_transform(SimpleNamespace(transform=transform, transform_sql=transform_sql, lookups=known))
     state_conn_id = state_conn_id or destination_conn_id
@@ -145,7 +153,7 @@ def incremental_sync(
             columns=columns, where=where, lag=lag, initial_value=initial_value, on_cursor_null=on_cursor_null,
             range_start=range_start, range_end=range_end, full_refresh=full_refresh, chunk_rows=chunk_rows,
             staging_uri=staging_uri, destination_conn_id=None if is_transformed else destination_conn_id,
-            load_parts=load_parts, dry_run=dry_run, doc_md=EXTRACT_DOC,
+            load_parts=load_parts, dry_run=dry_run, uri=uri, file_options=file_options, doc_md=EXTRACT_DOC,
         )  # fmt: skip
         load = UpsertLoadOperator.partial(
             task_id="load", destination_conn_id=destination_conn_id, table=destination_table,
@@ -172,10 +180,12 @@ def _patient_group(group_id: str, default_args: Mapping[str, Any] | None) -> Tas
     return group
 
 
-def _check_literals(streams: Mapping[str, Any], conflict: str, contract: str) -> None:
+def _check_literals(streams: Mapping[str, Any], source_conn_id: str | None, conflict: str, contract: str) -> None:
     """Show the author's slips when the file is parsed, not when the first window has been read."""
     if not any(isinstance(given, str) and "{{" in given for given in streams.values()):
         refuse_not_one(**streams)
+    if source_conn_id is None and streams["uri"] is None:
+        raise ConfigurationError("source_conn_id is missing: name the connection to read from.")
     endpoint = streams.get("endpoint")
     if endpoint is not None and "{{" not in str(endpoint) and "{%" not in str(endpoint):
         Endpoint.parse(endpoint)

@@ -23,6 +23,10 @@ REGION = "us-east-1"
 ALLOWED = ["s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
 
 
+# What docs/sources.md asks for where files are read.
+MAY_READ = ["s3:ListBucket", "s3:GetObject"]
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """A key and its secret."""
@@ -102,6 +106,7 @@ class ObjectStorage:
         self._start()
         self._owner = self._new_login("owner", ["s3:*"])
         self._login = self._new_login("etl", ALLOWED)
+        self.reader = self._new_login("reader", MAY_READ)
         self._check_logins()
         return self
 

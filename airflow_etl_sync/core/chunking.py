@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+PLACE = b"etl_sync.place"
+"""Where a source notes on a batch's schema which rows it holds: what differs from batch to batch of one chunk."""
+
+
 class ChunkReader:
     """The batches of one chunk, to be read once and to the end.
 
@@ -19,6 +23,7 @@ class ChunkReader:
 
     def __init__(self, first: pa.RecordBatch, rest: _Pushback, chunk_rows: int) -> None:
         self.schema: pa.Schema = first.schema
+        self._kind = _without_place(first.schema)
         self.rows = 0
         self.last: pa.RecordBatch = first
         self._first = first
@@ -42,7 +47,7 @@ class ChunkReader:
         if self.rows >= self._chunk_rows:
             return None
         batch = next(self._rest, None)
-        if batch is not None and not batch.schema.equals(self.schema, check_metadata=True):
+        if batch is not None and not _without_place(batch.schema).equals(self._kind, check_metadata=True):
             self._rest.give_back(batch)
             return None
         return batch
@@ -73,3 +78,7 @@ def cut(batches: Iterator[pa.RecordBatch], chunk_rows: int) -> Iterator[ChunkRea
     source = _Pushback(batches)
     for first in source:
         yield ChunkReader(first, source, chunk_rows)
+
+
+def _without_place(schema: pa.Schema) -> pa.Schema:
+    return schema.with_metadata({name: note for name, note in (schema.metadata or {}).items() if name != PLACE})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from airflow_etl_sync.core.model import Stream, TableName, refuse_unknown
+from airflow_etl_sync.core.model import Stream, TableName, refuse_not_one, refuse_unknown
 from airflow_etl_sync.errors import ConfigurationError, DataError
 
 DeleteMode = Literal["hard", "soft"]
@@ -32,6 +32,7 @@ class KeyStream:
     where: str | None = None
 
     def __post_init__(self) -> None:
+        refuse_not_one(table=self.table, sql=self.sql)
         self.keyed(self.primary_key or ("key",))  # a stream checks what it is made of
 
     def keyed(self, key: tuple[str, ...]) -> Stream:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, Literal, get_args
 
 from airflow_etl_sync.core.endpoint import Endpoint
+from airflow_etl_sync.core.files import FileSet
 from airflow_etl_sync.errors import ConfigurationError
 
 ConflictStrategy = Literal["source_wins", "dest_wins", "latest_wins", "merge_non_null"]
@@ -91,9 +92,10 @@ class Stream:
     :param sync_key: the unique name of the sync
     :param cursor_field: the column that grows when a record changes; or ``xmin``, PostgreSQL's own note of the
         transaction that wrote a row, for tables that have no such column
-    :param table: the table to read; exactly one of ``table``, ``sql`` and ``endpoint`` is given
+    :param table: the table to read; exactly one of ``table``, ``sql``, ``endpoint`` and ``files`` is given
     :param sql: the query to read
     :param endpoint: what to ask an API for
+    :param files: the files to read
     :param primary_key: the columns that name a record; empty takes the table's own key
     :param columns: the columns to read; empty takes all
     :param where: an SQL condition of the author's that every row must meet
@@ -109,6 +111,7 @@ class Stream:
     columns: tuple[str, ...] = ()
     where: str | None = None
     on_cursor_null: OnCursorNull = "include"
+    files: FileSet | None = None
 
     def __post_init__(self) -> None:
         _refuse_unstorable("cursor_field", self.cursor_field)
@@ -118,7 +121,7 @@ class Stream:
         refuse_bad_sync_key(self.sync_key)
         if not self.cursor_field:
             raise ConfigurationError(f"cursor_field is empty: name the column by which {self.sync_key!r} grows.")
-        refuse_not_one(table=self.table, sql=self.sql, endpoint=self.endpoint)
+        refuse_not_one(table=self.table, sql=self.sql, endpoint=self.endpoint, uri=self.files)
         if self.endpoint is not None and self.where is not None:
             raise ConfigurationError("where is an SQL condition, and an endpoint takes none: ask by its params.")
         refuse_unknown("on_cursor_null", self.on_cursor_null, get_args(OnCursorNull))

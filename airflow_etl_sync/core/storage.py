@@ -83,9 +83,9 @@ class ObjectStorage:
 
     @contextmanager
     def create(self, directory: str, name: str) -> Iterator[Any]:
-        with _as_os_errors():
+        with as_os_errors():
             file = self._filesystem.open(self._path(directory, name), "wb", block_size=BLOCK_BYTES)
-        guarded = _GuardedFile(file)
+        guarded = GuardedFile(file)
         try:
             yield guarded
             guarded.close()
@@ -95,23 +95,23 @@ class ObjectStorage:
 
     @contextmanager
     def open(self, directory: str, name: str) -> Iterator[Any]:
-        with _as_os_errors():
+        with as_os_errors():
             file = self._filesystem.open(self._path(directory, name), "rb", block_size=BLOCK_BYTES)
         try:
-            yield _GuardedFile(file)
+            yield GuardedFile(file)
         finally:
             file.close()
 
     def size(self, directory: str, name: str) -> int | None:
         try:
-            with _as_os_errors():
+            with as_os_errors():
                 return int(self._filesystem.info(self._path(directory, name))["size"])
         except FileNotFoundError:
             return None
 
     def remove(self, directory: str) -> None:
         path = self._path(directory)
-        with _as_os_errors():
+        with as_os_errors():
             self._filesystem.invalidate_cache(path)  # another machine may have written since it was listed here
             with suppress(FileNotFoundError):
                 self._filesystem.rm(path, recursive=True)
@@ -120,7 +120,7 @@ class ObjectStorage:
         return "/".join([self._prefix, *parts])
 
 
-class _GuardedFile:
+class GuardedFile:
     """An open object, as far as pyarrow needs it, whose faults are the storage's."""
 
     def __init__(self, file: Any) -> None:
@@ -146,18 +146,18 @@ class _GuardedFile:
         return int(self._file.seek(offset, whence))
 
     def read(self, size: int = -1) -> bytes:
-        with _as_os_errors():
+        with as_os_errors():
             return bytes(self._file.read(size))
 
     def write(self, data: Any) -> int:
-        with _as_os_errors():
+        with as_os_errors():
             return int(self._file.write(data))
 
     def flush(self) -> None:
         """Nothing: parts are sent when they are full, and the rest at the end."""
 
     def close(self) -> None:
-        with _as_os_errors():
+        with as_os_errors():
             self._file.close()
 
 
@@ -170,7 +170,7 @@ def storage_at(root: Any) -> Storage:
         return LocalStorage(root)
     if root.protocol in ("", "file", "local"):
         return LocalStorage(Path(root.path))
-    with _as_os_errors():
+    with as_os_errors():
         return ObjectStorage(root.fs, root.path)
 
 
@@ -182,7 +182,7 @@ def _give_up(file: Any) -> None:
 
 
 @contextmanager
-def _as_os_errors() -> Iterator[None]:
+def as_os_errors() -> Iterator[None]:
     """Let the libraries of object storages, each with errors of its own, fail as a disk does."""
     try:
         yield

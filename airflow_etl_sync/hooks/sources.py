@@ -9,9 +9,13 @@ from airflow_etl_sync.hooks.connections import CDC_TYPE, postgres_access, requir
 from airflow_etl_sync.hooks.databases import by_hook, mysql, sqlite_path
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from airflow_etl_sync.core.files import FileSet
     from airflow_etl_sync.core.model import Stream
     from airflow_etl_sync.systems.database.access import DatabaseAccess
     from airflow_etl_sync.systems.database.source import DatabaseSource
+    from airflow_etl_sync.systems.files.source import FileSource
     from airflow_etl_sync.systems.http.source import HttpSource
     from airflow_etl_sync.systems.postgres.source import PostgresSource
 
@@ -52,6 +56,24 @@ def _access(conn_id: str, connection: Any) -> DatabaseAccess:
     if connection.conn_type == "mysql":
         return mysql(conn_id, connection)
     return _sqlite(conn_id, connection) if connection.conn_type == "sqlite" else by_hook(conn_id, connection, "source")
+
+
+def files_of(conn_id: str | None, stream: Stream, files: FileSet, lag: timedelta | int) -> FileSource:
+    """Give the source of a set of files.
+
+    :param conn_id: the connection of their storage, where the URI names none and it needs one
+    :param lag: how long a writer may be at a file
+    :raises ConfigurationError: where the URI holds a secret, or there is no such connection or library
+    """
+    from airflow_etl_sync.hooks.storage import storage_path
+    from airflow_etl_sync.systems.files.place import FilePlace
+    from airflow_etl_sync.systems.files.source import FileSource
+
+    path = storage_path("uri", files.uri, conn_id)
+    is_local = path.protocol in ("", "file", "local")
+    if is_local and not files.uri.rpartition("://")[2].startswith("/"):
+        raise ConfigurationError(f"uri {files.uri!r} is not a full path: begin it with / or with a protocol.")
+    return FileSource(FilePlace(path.fs, path.path, files.uri), stream, lag)
 
 
 def _sqlite(conn_id: str, connection: Any) -> DatabaseAccess:

@@ -14,7 +14,7 @@ from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.state import ledger, runs, schema_changes, tables, watermarks
 from airflow_etl_sync.state.ledger import Checkpoint
 from airflow_etl_sync.state.runs import Run
-from airflow_etl_sync.systems.base import ReachingSource, Shape, Source
+from airflow_etl_sync.systems.base import OpenedWindow, ReachingSource, RememberingSource, Shape, Source
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,8 @@ def open_run(
         unfinished = runs.find_unfinished(connection, identity, stream.sync_key, asked, watermark.version)
         if unfinished is not None:
             run = runs.resume(connection, unfinished)
+            if isinstance(source, RememberingSource):
+                source.reopen(watermark, OpenedWindow(run.window, run.fences), run.kind)
             checkpoint = ledger.read_checkpoint(connection, run.extraction_id)
             log.info("Resuming the run of %s after %d chunks", stream.sync_key, len(checkpoint.chunks))
             return Opening(run, checkpoint, shape, [])
@@ -83,7 +85,7 @@ def open_run(
             host=host,
             columns=dict(shape.columns),
         )
-        if rules.kind != "backfill":
+        if rules.kind != "backfill" and shape.columns:
             changes = changes_between(runs.last_columns(connection, stream.sync_key), dict(shape.columns))
             schema_changes.record(connection, run.extraction_id, changes)
     low, high = opened.window.low, opened.window.high

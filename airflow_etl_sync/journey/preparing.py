@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from airflow_etl_sync.core.failed_record import FailedRecord, as_json, from_json
 from airflow_etl_sync.core.model import Counts, LoadRules
 from airflow_etl_sync.core.transform import Transform, Transforming
+from airflow_etl_sync.core.unread import UNREAD, Sieve, refuse_too_many
 from airflow_etl_sync.errors import ConfigurationError, DataError
 from airflow_etl_sync.systems.base import Destination, Landed, Merged, MergeKeys, Position, StagedChunk, Tolerance
 from airflow_etl_sync.systems.postgres.packed import is_packed
@@ -28,7 +29,7 @@ class Prepared:
 
     :param staged: those that came through; None where none did, nor told a transform which columns it gives
     :param dropped: how many rows the transform left out
-    :param failed: rows that it failed on
+    :param failed: rows that it failed on, and records that the source could not read
     """
 
     staged: StagedChunk | None
@@ -42,12 +43,14 @@ class Prepared:
     def tolerance(self, tolerance: Tolerance) -> Tolerance:
         """What the merge may still set aside.
 
-        :raises DataError: where the transform has failed on more rows than that
+        :raises DataError: where the transform has failed on more rows than that, or the source could not read them
         """
-        left = tolerance.errors - len(self.failed)
+        unread = [record for record in self.failed if UNREAD in record.payload]
+        refuse_too_many(unread, tolerance.errors)
+        left, failed = tolerance.errors - len(self.failed), len(self.failed) - len(unread)
         if left < 0:
             raise DataError(
-                f"The transform fails on {len(self.failed)} rows of one chunk, and only {tolerance.errors} more may be "
+                f"The transform fails on {failed} rows of one chunk, and only {left + failed} more may be "
                 "set aside: mend it, or raise max_errors or max_error_percent. The chunk is not loaded."
             )
         return replace(tolerance, errors=left)
@@ -94,23 +97,27 @@ class Stager:
         :raises EtlSyncError: as :class:`~airflow_etl_sync.core.transform.Transforming` does, and the destination
         """
         name = f"stage_{self.extraction_id}_{number}_{self.try_number}"
+        key = self.rules.primary_key or self.keys.primary_key
+        sieve = Sieve(schema, batches)
         if self.transform is None:
-            return Prepared(self.destination.stage(name, schema, batches))
+            staged = self.destination.stage(name, sieve.schema, sieve)
+            return Prepared(staged, failed=sieve.failed(key))
         if is_packed(schema):
             raise ConfigurationError(
                 "The rows are staged packed, so that no transform can look into them: leave destination_conn_id out of "
                 "the extract, and clear it."
             )
-        key = self.rules.primary_key or self.keys.primary_key
         types: Callable[[], Mapping[str, str]] = getattr(self.destination, "types", dict)
-        passing = Passing(schema, _required(key, self.keys, self.rules), cache(types))
+        passing = Passing(sieve.schema, _required(key, self.keys, self.rules), cache(types))
         working = Transforming(self.transform, plain_times, passing.finish, _most_failures(self.rules))
-        made = working.batches(batches)
+        made = working.batches(sieve)
         first = next(made, None)
         if first is None:
-            first = working.empty(schema)
-        staged = None if first is None else self.destination.stage(name, first.schema, chain([first], made))
-        return Prepared(staged, working.dropped, tuple(failed_in_transform(each, key) for each in working.failures))
+            first = working.empty(sieve.schema)
+        passed = None if first is None else self.destination.stage(name, first.schema, chain([first], made))
+        unread = [replace(record, is_untransformed=True) for record in sieve.failed(key)]
+        failed = (*unread, *(failed_in_transform(each, key) for each in working.failures))
+        return Prepared(passed, working.dropped, failed)
 
 
 def _required(key: tuple[str, ...], keys: MergeKeys, rules: LoadRules) -> list[str]:

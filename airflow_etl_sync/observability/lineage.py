@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from airflow_etl_sync.systems.database.access import DatabaseAccess
+    from airflow_etl_sync.systems.files.place import FilePlace
     from airflow_etl_sync.systems.http.access import HttpAccess
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
@@ -66,17 +67,20 @@ def dataset_of(access: PostgresAccess, table: TableName) -> Dataset:
 
 
 def origin_of(
-    access: PostgresAccess | DatabaseAccess | HttpAccess, table: TableName | None, query: str | None
+    access: PostgresAccess | DatabaseAccess | HttpAccess | FilePlace, table: TableName | None, query: str | None
 ) -> Origin:
-    """What a stream reads: its table, or the tables that OpenLineage's parser finds in its query.
+    """What a stream reads: its table, the tables that OpenLineage's parser finds in its query, or its files' folder.
 
     Nothing where OpenLineage has no name for it: it has one for tables of PostgreSQL and MySQL.
     """
+    from airflow_etl_sync.systems.files.place import FilePlace
     from airflow_etl_sync.systems.http.access import HttpAccess
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
     if isinstance(access, HttpAccess):
         return Origin()
+    if isinstance(access, FilePlace):
+        return Origin((_dataset_of_files(access),), is_table=True)
     if isinstance(access, PostgresAccess):
         dialect, named = "postgres", partial(dataset_of, access)
     elif (url := access.make_engine().url).get_backend_name() in ("mysql", "mariadb"):
@@ -91,6 +95,13 @@ def origin_of(
 def _dataset_of_mysql(url: URL, table: TableName) -> Dataset:
     namespace = f"mysql://{(url.host or 'localhost').lower()}:{url.port or 3306}"
     return Dataset(namespace, f"{table.schema or url.database}.{table.name}")
+
+
+def _dataset_of_files(place: FilePlace) -> Dataset:
+    if place.protocol == "file":
+        return Dataset("file", place.folder)
+    bucket, _, prefix = place.folder.partition("/")
+    return Dataset(f"{place.protocol}://{bucket}", prefix.rstrip("/") or "/")
 
 
 def lineage_of(*flows: Flow) -> OperatorLineage[Any, Any]:

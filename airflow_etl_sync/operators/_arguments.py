@@ -187,6 +187,19 @@ def as_endpoint(name: str, value: object) -> Endpoint | None:
     return Endpoint.parse(value)
 
 
+def as_options(name: str, value: object) -> dict[str, Any]:
+    """Take a mapping of options, or the text that Jinja or JSON makes of one; empty where none is given.
+
+    :raises ConfigurationError: where it is none
+    """
+    if is_absent(value):
+        return {}
+    options = (_json_or_none(value) or _literal(value.strip())) if isinstance(value, str) else value
+    if not isinstance(options, Mapping):
+        _refuse(name, value, "a mapping of options to values")
+    return dict(options)
+
+
 def as_lag(name: str, value: object) -> timedelta | int:
     """Take how far a watermark stays behind.
 

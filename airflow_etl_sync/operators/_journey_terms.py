@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, cast
 
+from airflow_etl_sync.core.files import FileSet
 from airflow_etl_sync.core.keys import KeyStream, ReconcileRules
 from airflow_etl_sync.core.model import LoadRules, RunIdentity, Stream, TableName, WindowRules
 from airflow_etl_sync.errors import ConfigurationError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.core.model import ConflictStrategy, OnCursorNull, SchemaContract
     from airflow_etl_sync.hooks.destinations import Reached
     from airflow_etl_sync.systems.database.source import DatabaseSource
+    from airflow_etl_sync.systems.files.source import FileSource
     from airflow_etl_sync.systems.http.source import HttpSource
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
     from airflow_etl_sync.systems.postgres.source import PostgresSource
@@ -37,6 +39,8 @@ class StreamArguments(Protocol):
     columns: Any
     where: Any
     on_cursor_null: Any
+    uri: Any
+    file_options: Any
 
 
 class WindowArguments(Protocol):
@@ -107,6 +111,7 @@ def stream_of(given: StreamArguments) -> Stream:
         columns=arguments.as_names("columns", given.columns),
         where=arguments.as_optional_text("where", given.where),
         on_cursor_null=cast("OnCursorNull", on_cursor_null or "include"),
+        files=_files_of(given),
     )
 
 
@@ -233,13 +238,16 @@ def destination_by(given: Any, table: TableName) -> Reached:
     return destination_of(arguments.as_text("destination_conn_id", given.destination_conn_id), table, state_conn_id)
 
 
-def source_by(given: Any, stream: Stream) -> PostgresSource | DatabaseSource | HttpSource:
+def source_by(given: Any, stream: Stream) -> PostgresSource | DatabaseSource | HttpSource | FileSource:
     """Give the source whose connection ``source_conn_id`` names, of whichever system that is.
 
     :raises ConfigurationError: where it names none, or there is no such connection
     """
-    from airflow_etl_sync.hooks.sources import source_of
+    from airflow_etl_sync.hooks.sources import files_of, source_of
 
+    if stream.files is not None:
+        conn_id, lag = arguments.as_optional_text("source_conn_id", given.source_conn_id), given.lag
+        return files_of(conn_id, stream, stream.files, arguments.as_lag("lag", lag))
     return source_of(arguments.as_text("source_conn_id", given.source_conn_id), stream)
 
 
@@ -268,6 +276,16 @@ def splitting_source_by(given: Any, stream: Stream) -> PostgresSource:
             "Only streams of PostgreSQL are split by themselves: for others give range_start and range_end by hand."
         )
     return source
+
+
+def _files_of(given: StreamArguments) -> FileSet | None:
+    uri, options = (
+        arguments.as_optional_text("uri", given.uri),
+        arguments.as_options("file_options", given.file_options),
+    )
+    if uri is None and options:
+        raise ConfigurationError("file_options says how files are read: give their uri too, or leave it out.")
+    return None if uri is None else FileSet.parse(uri, options)
 
 
 def table_of(name: str, value: object) -> TableName:

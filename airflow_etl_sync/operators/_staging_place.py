@@ -12,18 +12,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from airflow_etl_sync.errors import ConfigurationError
-from airflow_etl_sync.hooks.connections import require_connection
+from airflow_etl_sync.hooks.storage import storage_path
 
 if TYPE_CHECKING:
-    from airflow.sdk import ObjectStoragePath
-
     from airflow_etl_sync.core.staging import Staging
 
 SETTING = "[etl_sync] staging_uri (environment: AIRFLOW__ETL_SYNC__STAGING_URI)"
-_LOCAL_SCHEMES = ("", "file", "local")
 
 
 def open_staging(uri: str | None = None) -> Staging:
@@ -37,44 +33,7 @@ def open_staging(uri: str | None = None) -> Staging:
     from airflow_etl_sync.core.staging import Staging
 
     place = uri or _configured_uri() or _private_directory()
-    return Staging(_path_of(place), place)
-
-
-def _path_of(place: str) -> ObjectStoragePath:
-    from airflow.sdk import ObjectStoragePath
-    from airflow.sdk.io import has_fs
-
-    scheme, conn_id = _scheme_and_connection(place)
-    if conn_id:
-        require_connection(conn_id)
-    try:
-        if scheme and not has_fs(scheme):
-            raise ImportError
-        path = ObjectStoragePath(place)
-        path.fs  # noqa: B018 - logs in, for which a library may be absent
-    except ImportError as error:
-        raise ConfigurationError(
-            f"staging_uri {place!r} needs a library that is not installed: for s3:// install airflow-etl-sync[s3], "
-            "for others Airflow's provider of that storage."
-        ) from error
-    return path
-
-
-def _scheme_and_connection(place: str) -> tuple[str, str]:
-    """What a URI names; it travels through XCom and stands in logs, so it may hold no more than that.
-
-    :raises ConfigurationError: where it does, or names no bucket
-    """
-    parts = urlsplit(place)
-    conn_id, _, bucket = parts.netloc.rpartition("@")
-    if ":" in conn_id or (bucket and parts.query):
-        raise ConfigurationError(
-            f"staging_uri must be of the form {parts.scheme}://CONN_ID@BUCKET/PREFIX: put keys, tokens and options "
-            "into the Airflow connection."
-        )
-    if parts.scheme not in _LOCAL_SCHEMES and not bucket:
-        raise ConfigurationError(f"staging_uri {place!r} names no bucket: {parts.scheme}://CONN_ID@BUCKET/PREFIX.")
-    return parts.scheme, conn_id
+    return Staging(storage_path("staging_uri", place), place)
 
 
 def _configured_uri() -> str | None:

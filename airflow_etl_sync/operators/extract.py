@@ -36,11 +36,11 @@ class IncrementalExtractOperator(LineageTeller, BaseOperator):
 
     :param sync_key: the unique name of the sync
     :param source_conn_id: connection to read from, of type ``postgres``, ``mysql`` or ``sqlite``, or of another
-        database whose hook speaks SQLAlchemy
+        database whose hook speaks SQLAlchemy; for files, that of their storage where ``uri`` names none
     :param state_conn_id: connection of type ``postgres`` whose schema ``etl_sync`` keeps the watermark;
         normally the destination's
     :param cursor_field: the column that grows when a record changes
-    :param table: the table to read (``schema.table``); exactly one of ``table``, ``sql`` and ``endpoint``
+    :param table: the table to read (``schema.table``); exactly one of ``table``, ``sql``, ``endpoint`` and ``uri``
     :param sql: the query to read, or the name of a ``.sql`` file. Where it says ``:window(orders.updated_at)``, the
         window is applied there, else around it. What stands there is of the cursor's type, or with numbers the cursor
         itself; what the query computes from the rows there, it computes from the window's rows only
@@ -64,12 +64,16 @@ class IncrementalExtractOperator(LineageTeller, BaseOperator):
     :param load_parts: into how many parts the extraction is dealt at most
     :param dry_run: only tell the window, the SQL and the estimated rows, in the log and as XCom ``plan``; nothing is
         read or written, and the task and those after it are skipped
+    :param uri: files to read, such as ``s3://CONN_ID@BUCKET/PREFIX/*.csv``; ``cursor_field`` is then ``file_modified``
+        or ``file_name``
+    :param file_options: how they are written: ``format``, ``compression``, ``delimiter``, ``quote``, ``header``,
+        ``encoding``, ``null_values``, ``column_types``, ``file_columns``
     """
 
     template_fields = (
         "sync_key", "source_conn_id", "state_conn_id", "cursor_field", "table", "sql", "endpoint", "primary_key",
         "columns", "where", "lag", "initial_value", "on_cursor_null", "range_start", "range_end", "full_refresh",
-        "chunk_rows", "staging_uri", "destination_conn_id", "load_parts", "is_dry_run",
+        "chunk_rows", "staging_uri", "destination_conn_id", "load_parts", "is_dry_run", "uri", "file_options",
     )  # fmt: skip
     template_ext = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
@@ -80,7 +84,7 @@ class IncrementalExtractOperator(LineageTeller, BaseOperator):
         self,
         *,
         sync_key: str,
-        source_conn_id: str,
+        source_conn_id: str | None = None,
         state_conn_id: str,
         cursor_field: str,
         table: str | None = None,
@@ -100,6 +104,8 @@ class IncrementalExtractOperator(LineageTeller, BaseOperator):
         destination_conn_id: str | None = None,
         load_parts: int | str = 4,
         dry_run: bool | str = False,
+        uri: str | None = None,
+        file_options: Mapping[str, Any] | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -124,6 +130,8 @@ class IncrementalExtractOperator(LineageTeller, BaseOperator):
         self.destination_conn_id = destination_conn_id
         self.load_parts = load_parts
         self.is_dry_run = dry_run
+        self.uri = uri
+        self.file_options = file_options
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Read one window into staging.

@@ -35,14 +35,14 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
 
     :param sync_key: the unique name of the sync
     :param source_conn_id: connection to read from, of type ``postgres``, ``mysql`` or ``sqlite``, or of another
-        database whose hook speaks SQLAlchemy
+        database whose hook speaks SQLAlchemy; for files, that of their storage where ``uri`` names none
     :param destination_conn_id: connection to load into; where it is of type ``postgres``, its schema ``etl_sync``
         keeps the watermark
     :param cursor_field: the column that grows when a record changes
     :param destination_table: the table to load (``schema.table``)
     :param state_conn_id: connection of type ``postgres`` whose schema ``etl_sync`` keeps the watermark, where the
         destination is of another type
-    :param table: the table to read (``schema.table``); exactly one of ``table``, ``sql`` and ``endpoint``
+    :param table: the table to read (``schema.table``); exactly one of ``table``, ``sql``, ``endpoint`` and ``uri``
     :param sql: the query to read, or the name of a ``.sql`` file. Where it says ``:window(orders.updated_at)``, the
         window is applied there, else around it. What stands there is of the cursor's type, or with numbers the cursor
         itself; what the query computes from the rows there, it computes from the window's rows only
@@ -76,6 +76,10 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
     :param chunk_rows: how many rows are loaded at most before the next checkpoint
     :param dry_run: only tell the window, the SQL and the estimated rows, in the log and as the result; nothing is read
         or written
+    :param uri: files to read, such as ``s3://CONN_ID@BUCKET/PREFIX/*.csv``; ``cursor_field`` is then ``file_modified``
+        or ``file_name``
+    :param file_options: how they are written: ``format``, ``compression``, ``delimiter``, ``quote``, ``header``,
+        ``encoding``, ``null_values``, ``column_types``, ``file_columns``
     """
 
     template_fields = (
@@ -83,6 +87,7 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         "table", "sql", "endpoint", "primary_key", "columns", "where", "lag", "initial_value", "on_cursor_null",
         "range_start", "range_end", "full_refresh", "conflict", "conflict_field", "create_table", "synced_at_column",
         "schema_contract", "max_errors", "max_error_percent", "chunk_rows", "is_dry_run", "transform_sql", "lookups",
+        "uri", "file_options",
     )  # fmt: skip
     template_ext = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "transform_sql": "sql"}
@@ -93,7 +98,7 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         self,
         *,
         sync_key: str,
-        source_conn_id: str,
+        source_conn_id: str | None = None,
         destination_conn_id: str,
         cursor_field: str,
         destination_table: str,
@@ -122,6 +127,8 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         max_error_percent: float | str | None = None,
         chunk_rows: int | str = 50_000,
         dry_run: bool | str = False,
+        uri: str | None = None,
+        file_options: Mapping[str, Any] | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -155,6 +162,8 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         self.max_error_percent = max_error_percent
         self.chunk_rows = chunk_rows
         self.is_dry_run = dry_run
+        self.uri = uri
+        self.file_options = file_options
         self.add_tables(destination_conn_id, [destination_table])
 
     def execute(self, context: Context) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Standing:
             "value": cursor.text if cursor else None,
             "cursor_type": cursor.type if cursor else None,
             "version": self.watermark.version,
-            "waiting_maxima": len(self.watermark.fences),
+            "waiting_maxima": sum("value" in fence for fence in self.watermark.fences),
             "last_sync": self.last_sync.isoformat(),
         }
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 from airflow_etl_sync.core.contract import SchemaChange
 from airflow_etl_sync.core.failed_record import FailedRecord, Key
 from airflow_etl_sync.core.keys import KeyBlock, ReconcileRules, Settled
-from airflow_etl_sync.core.model import Counts, CursorValue, LoadRules, Window, WindowRules
+from airflow_etl_sync.core.model import Counts, CursorValue, Kind, LoadRules, Window, WindowRules
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -119,6 +119,17 @@ class ReachingSource(Source, Protocol):
         """The high of a window that ``read`` has given to its end, in this try or, up to its position, in others.
 
         :raises ConfigurationError: where the source does not tell enough for a high
+        """
+
+
+@runtime_checkable
+class RememberingSource(Protocol):
+    """A source whose windows go by more than the cursor: by what it has read before."""
+
+    def reopen(self, watermark: Watermark, opened: OpenedWindow, kind: Kind) -> None:
+        """Open the window of an earlier try again, in the place of ``open_window``.
+
+        :param watermark: the one that the window was made from
         """
 
 

@@ -41,6 +41,7 @@ _STAND_INS: dict[str, Any] = {
     **dict.fromkeys(
         ("sync_key", "cursor_field", "table", "destination_table", "sql", "endpoint", "transform_sql"), "x"
     ),
+    "uri": "/x",
     "max_errors": 1,
 }
 """In place of a value that only the run knows, so that the others can be looked at before."""
@@ -136,7 +137,7 @@ _UNSAID: dict[str, Any] = dict.fromkeys(
     "sync_key cursor_field table sql endpoint primary_key columns where on_cursor_null lag initial_value range_start "
     "range_end full_refresh transform transform_sql lookups conflict conflict_field create_table synced_at_column "
     "schema_contract max_errors max_error_percent delete max_delete_percent destination_where add_column "
-    "destination_tables tables".split()
+    "destination_tables tables uri file_options".split()
 )
 _LOOKS: dict[str, tuple[Callable[[Any], object], ...]] = {
     "chain": (journey_terms.stream_of, journey_terms.window_rules_of, journey_terms.load_rules_of, check_transform),

@@ -20,8 +20,8 @@ SCHEMA = Path(__file__).with_name("syncs.schema.json")
 """What an editor checks the file by; here it is asked entry by entry, so that lines and words are of use."""
 
 REQUIRED: dict[str, tuple[str, ...]] = {
-    "chain": ("source_conn_id", "destination_conn_id", "destination_table", "cursor_field"),
-    "one_task": ("source_conn_id", "destination_conn_id", "destination_table", "cursor_field"),
+    "chain": ("destination_conn_id", "destination_table", "cursor_field"),
+    "one_task": ("destination_conn_id", "destination_table", "cursor_field"),
     "reconcile": ("source_conn_id", "destination_conn_id", "destination_table"),
     "cdc": ("source_conn_id", "destination_conn_id"),
 }
@@ -93,7 +93,8 @@ def _declared(entry: Entry, defaults: Place) -> DeclaredSync:
     unknown = [
         _unknown(name, place.line, known, f"{kind} has") for name, place in own.parts.items() if name not in known
     ]
-    missing = [name for name in REQUIRED[kind] if terms.get(name) is None]
+    needed = [*(["source_conn_id"] if "source_conn_id" in known and "uri" not in terms else []), *REQUIRED[kind]]
+    missing = [name for name in dict.fromkeys(needed) if terms.get(name) is None]
     found = [*entry.problems, *unknown, *_wrong_values(kind, terms, places)]
     if missing and not unknown:  # a misspelt key is not missing too
         found.append(Problem(own.line, f"{', '.join(missing)} is missing."))

@@ -37,6 +37,9 @@ SOURCE_EXCEPTIONS: dict[tuple[str, str], str] = {
     ("http", "dry run"): "the request, and how many records its first page has",
     ("sqlite", "queries"): "types told from its first 1,000 rows",
     ("sqlalchemy", "queries"): "types told from its first 1,000 rows",
+    ("files", "late commits"): "yes, for files; of more than 2,000, among the last 2,000",
+    ("files", "NULL cursors"): "every file has a time and a name",
+    ("files", "queries"): "none; a pattern matches files, and `columns` chooses columns",
 }
 """By system and promise of a source, what holds instead. All that is not named here holds everywhere."""
 

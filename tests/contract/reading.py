@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from airflow_etl_sync.core.model import Window, WindowRules
+from airflow_etl_sync.core.unread import UNREAD
 from airflow_etl_sync.state.watermarks import Watermark
 from airflow_etl_sync.systems.base import Position, ReachingSource, Source
 
@@ -35,4 +36,5 @@ def values(source: Source, window: Window, column: str = "id", after: Position |
 
 
 def _plain(batch: pa.RecordBatch) -> pa.Table:
-    return pa.Table.from_batches([batch])
+    table = pa.Table.from_batches([batch])
+    return table.drop_columns([UNREAD]) if UNREAD in table.column_names else table

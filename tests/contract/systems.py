@@ -32,8 +32,9 @@ from airflow_etl_sync.systems.postgres.source import PostgresSource
 from tests.http_api import Api, Asked, Reply
 from tests.mariadb import MariaDb
 
-SOURCES = ("postgres", "mariadb", "sqlite", "sqlalchemy", "http")
-DESTINATIONS = ("postgres", "mariadb", "sqlite", "sqlalchemy", "delta", "duckdb")
+DATABASES = ("postgres", "mariadb", "sqlite", "sqlalchemy")
+SOURCES = (*DATABASES, "http", "files")
+DESTINATIONS = (*DATABASES, "delta", "duckdb")
 
 
 class SourceSystem(Protocol):

@@ -27,6 +27,7 @@ EXPECTED = {
     "orders_by_cdc": {"schedule": "*/5 * * * *", "tasks": ["capture", "set_up"]},
     "orders_by_cdc_on_change": {"schedule": ["shop_has_changed"], "tasks": ["capture", "set_up"]},
     "orders_from_api": {"schedule": "@hourly", "tasks": CHAIN},
+    "orders_from_files": {"schedule": "@hourly", "tasks": CHAIN},
     "orders_from_mysql": {"schedule": "@hourly", "tasks": CHAIN},
     "orders_on_notify": {"schedule": ["shop_orders_changed"], "tasks": ["sync_orders"]},
     "revenue_when_orders_change": {"schedule": ["warehouse/public/fact_orders"], "tasks": ["add_up_revenue"]},

@@ -176,7 +176,7 @@ def test_a_machine_that_dies_in_the_middle_of_an_upload_leaves_nothing_that_coun
     lake: Lake, bucket: Bucket, source: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
     source.execute("UPDATE t SET v = (SELECT string_agg(md5(id || '-' || n), '') FROM generate_series(1, 300) AS n)")
-    extract_killed(replace(lake, chunk_rows=ROWS), "before core.storage:_GuardedFile.close 1", "again")
+    extract_killed(replace(lake, chunk_rows=ROWS), "before core.storage:GuardedFile.close 1", "again")
     assert (bucket.keys, bucket.unfinished_uploads) == ([], 1)
     extraction = lake.extract("again")
     assert lake.load(extraction) == Counts(inserted=ROWS)

@@ -81,7 +81,7 @@ def test_what_an_endpoint_cannot_say_is_told_by_its_key(given: Any, said: str) -
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"table": TableName("t")}, "exactly one of table, sql and endpoint"),
+        ({"table": TableName("t")}, "exactly one of table, sql, endpoint and uri"),
         ({"where": "a = 1"}, "where is an SQL condition, and an endpoint takes none: ask by its params."),
     ],
 )

@@ -16,8 +16,8 @@ TABLE = TableName("t")
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"table": TABLE, "sql": "SELECT 1"}, "exactly one of table, sql and endpoint"),
-        ({}, "exactly one of table, sql and endpoint"),
+        ({"table": TABLE, "sql": "SELECT 1"}, "exactly one of table and sql"),
+        ({}, "exactly one of table and sql"),
         ({"table": TABLE, "where": "\0"}, "no database can store"),
         ({"table": TABLE, "primary_key": ("\0",)}, "no database can store"),
     ],

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import fsspec
+
 from airflow_etl_sync.core.model import Dataset, Origin, TableName
 from airflow_etl_sync.observability.lineage import origin_of
 from airflow_etl_sync.systems.database.access import mysql_access, sqlite_access
+from airflow_etl_sync.systems.files.place import FilePlace
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 POSTGRES = PostgresAccess("host=Shop.example dbname=shop user=u password=hidden")
@@ -29,6 +32,13 @@ def test_the_tables_of_a_query() -> None:
     found = origin_of(MYSQL, None, "SELECT o.id FROM orders AS o JOIN `order lines` AS l ON l.order_id = o.id")
     assert {each.name for each in found.datasets} == {"shop.orders", "shop.order lines"}
     assert not found.is_table
+
+
+def test_files_are_called_by_their_folder() -> None:
+    local = FilePlace(fsspec.filesystem("file"), "/data/in/*.csv", "/data/in/*.csv")
+    assert origin_of(local, None, None) == Origin((Dataset("file", "/data/in/"),), is_table=True)
+    memory = FilePlace(fsspec.filesystem("memory"), "lake/in/20*/x.csv", "memory://lake/in/20*/x.csv")
+    assert origin_of(memory, None, None) == Origin((Dataset("memory://lake", "in"),), is_table=True)
 
 
 def test_openlineage_has_no_name_for_tables_of_sqlite(tmp_path: Path) -> None:

@@ -93,9 +93,9 @@ def test_what_is_no_name_is_refused(text: str) -> None:
 
 
 def test_contradicting_rules_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="exactly one of table, sql and endpoint"):
+    with pytest.raises(ConfigurationError, match="exactly one of table, sql, endpoint and uri"):
         Stream(sync_key="a", cursor_field="b")
-    with pytest.raises(ConfigurationError, match="exactly one of table, sql and endpoint"):
+    with pytest.raises(ConfigurationError, match="exactly one of table, sql, endpoint and uri"):
         Stream(sync_key="a", cursor_field="b", table=TableName("t"), sql="SELECT 1")
     with pytest.raises(ConfigurationError, match="sync_key is empty"):
         Stream(sync_key=" ", cursor_field="b", sql="SELECT 1")

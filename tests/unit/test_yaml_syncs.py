@@ -126,7 +126,7 @@ SOUND = "table: public.t, destination_table: public.u"
         (f"  bad: {{{SOUND}, tags: [a, 5]}}", 8, 'tags must be a list of texts, not ["a", 5].'),
         ("  bad:\n    table: a\n    destination_table: b\n    tags:\n      - a\n      - 5", 13, "tags must be a list"),
         ("  bad:\n    table: a.b.c\n    destination_table: b", 8, "'a.b.c' is not a table name"),
-        (f"  bad: {{{SOUND}, sql: SELECT 1}}", 8, "Give exactly one of table, sql and endpoint"),
+        (f"  bad: {{{SOUND}, sql: SELECT 1}}", 8, "Give exactly one of table, sql, endpoint and uri"),
         ("  bad:\n    sql: no.sql\n    destination_table: b", 9, "sql names the file 'no.sql', which is not in"),
         (f"  bad:\n    schedule: 61 * * * *\n    {SOUND.replace(', ', chr(10) + '    ')}", 9, "schedule '61"),
         (f"  bad: {{{SOUND}, timezone: Nowhere}}", 8, "timezone 'Nowhere' is not known"),
@@ -158,6 +158,19 @@ def test_a_sync_that_is_wrong_is_told_with_its_line_and_hides_no_other(
     assert told in (invalid.doc_md or "")
     reason: Any = invalid.get_task("invalid_sync")
     assert reason.reason == told
+
+
+def test_files_need_no_connection_and_all_else_does(written: Callable[[str], Path]) -> None:
+    text = (
+        DEFAULTS + "  a: {cursor_field: file_name, uri: /x/*.csv, primary_key: id, destination_table: b}\n"
+    ).replace("  source_conn_id: shop_db\n", "")
+    assert said_of(written(text)) == []
+    text += (
+        "  b: {table: t, destination_table: b}\n  c: {uri: /x/*.csv, destination_table: b, file_options: {haeder: 1}}\n"
+    )
+    assert [line.partition("sync ")[2] for line in said_of(written(text))] == [
+        "'b': source_conn_id is missing.", "'c': file_options has no key 'haeder': did you mean header?",
+    ]  # fmt: skip
 
 
 def test_all_that_is_wrong_is_told_at_once_in_the_order_of_lines(written: Callable[[str], Path]) -> None:
@@ -240,7 +253,8 @@ def test_what_is_said_of_the_dag_and_its_tasks_arrives(written: Callable[[str], 
 def test_every_argument_may_be_a_template(written: Callable[[str], Path]) -> None:
     for kind, maker in MAKERS.items():
         names = set(inspect.signature(maker).parameters) - {"group_id", "default_args", "kwargs"}
-        left_out = {"sql", "endpoint", "transform"} if "table" in names else set()  # one stream; and what is code
+        of_others = {"sql", "endpoint", "uri", "file_options"} if "table" in names else set()  # one stream is read
+        left_out = of_others | {"transform"}  # which is code
         templates = dict.fromkeys(names - left_out, "{{ params.x }}")
         text = yaml.safe_dump({"syncs": {"a": {"kind": kind, **templates}}})
         assert said_of(written(text)) == [], kind

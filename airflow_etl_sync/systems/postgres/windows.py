@@ -169,7 +169,7 @@ def _value_window(
 ) -> OpenedWindow:
     """An id is drawn before it is seen: a maximum counts once all transactions of its time have ended."""
     (maximum,) = _row(connection, sql.window.read_maximum(stream, cursor_type, cursor.plain_type, stored))
-    fences = list(watermark.fences)
+    fences = [fence for fence in watermark.fences if "transactions" in fence]
     in_flight = _in_flight(connection)
     if maximum is not None:
         fences.append({"value": maximum, "transactions": sorted(in_flight)})

@@ -1,0 +1,1 @@
+"""Files on this machine or on object storage, as a source."""
