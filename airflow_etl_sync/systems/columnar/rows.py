@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from airflow_etl_sync.core.columns import types_of
@@ -15,6 +14,7 @@ from airflow_etl_sync.errors import ConfigurationError, DataError, DestinationEr
 from airflow_etl_sync.systems.base import Merged, MergeKeys, Tolerance
 from airflow_etl_sync.systems.columnar.fitting import Fit, Widens, fit, refuse_bad_rules
 from airflow_etl_sync.systems.columnar.landing import landed, text
+from airflow_etl_sync.systems.columnar.newest import any_of, by_value, in_one, newest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,9 +111,9 @@ def make_ready(
     chunk = _Chunk(target, staged, key, fitted, tolerance)
     chunk.refuse_unordered(rules)
     table, failed = chunk.parted([*required, *key])
-    newest = _newest(table, key, chunk.order(table, rules, keys)) if key else table
+    latest = newest(table, key, chunk.order(table, rules, keys)) if key else table
     return Ready(
-        table=newest.select(list(fitted.written)),
+        table=latest.select(list(fitted.written)),
         key=key,
         rules=rules,
         fitted=fitted,
@@ -130,9 +130,6 @@ class _Fits:
     def __call__(self, field: pa.Field, into: pa.DataType) -> bool:
         column = self.staged.column(field.name)
         return bool(landed(column, field, into).null_count == column.null_count)
-
-
-_PLACE = "etl_sync.place"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,17 +164,17 @@ class _Chunk:
         arrays = {name: self._landed(name, into) for name, into in self.fitted.written.items()}
         errors: list[tuple[str, pa.Array]] = []
         if self.key:
-            errors.append((NO_KEY, _any([pc.is_null(self.staged.column(name)) for name in self.key])))
+            errors.append((NO_KEY, any_of([pc.is_null(self.staged.column(name)) for name in self.key])))
         for name in self.fitted.refused:
             why = f"column {name} is not in the table, and schema_contract is 'discard_row'"
-            errors.append((why, _one(pc.is_valid(self.staged.column(name)))))
+            errors.append((why, in_one(pc.is_valid(self.staged.column(name)))))
         for name, array in arrays.items():
-            is_bent = pc.and_(pc.is_null(array), _one(pc.is_valid(self.staged.column(name))))
+            is_bent = pc.and_(pc.is_null(array), in_one(pc.is_valid(self.staged.column(name))))
             errors.append((f"column {name}: the value is not the same as {self.fitted.written[name]}", is_bent))
             if name in required:
                 errors.append((f"column {name}: NULL, which the table does not take", pc.is_null(array)))
         table = pa.table({**arrays, **self._more(arrays)})
-        is_bad = _any([which for _, which in errors]) if errors else None
+        is_bad = any_of([which for _, which in errors]) if errors else None
         if is_bad is None or not pc.any(is_bad).as_py():
             return table, []
         self._refuse_too_many(errors, pc.sum(is_bad).as_py())
@@ -189,7 +186,7 @@ class _Chunk:
     def _more(self, arrays: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
         """Columns that are left out may still tell the newer of two rows."""
         names = [name for name in self.staged.schema.names if name not in arrays]
-        return {name: _one(self.staged.column(name)) for name in names}
+        return {name: in_one(self.staged.column(name)) for name in names}
 
     def _refuse_too_many(self, errors: list[tuple[str, pa.Array]], count: int) -> None:
         import pyarrow.compute as pc
@@ -228,19 +225,7 @@ class _Chunk:
         if rules.conflict == "latest_wins" and rules.conflict_field:
             names.insert(0, rules.conflict_field)
         known = [name for name in dict.fromkeys(names) if name in table.column_names]
-        return [self._comparable(table, name) for name in known]
-
-    def _comparable(self, table: pa.Table, name: str) -> pa.Array:
-        """A column by which rows can be put in order; numbers that travel as text go by their value."""
-        import pyarrow as pa
-
-        array = table.column(name)
-        if not pa.types.is_string(array.type) or not self._is_numeric(name):
-            return array
-        numbers = [None if each is None else Decimal(each) for each in array.to_pylist()]
-        known = {number for number in numbers if number is not None}
-        rank = {number: place for place, number in enumerate(sorted(known, key=_value))}
-        return pa.array([None if number is None else rank[number] for number in numbers], pa.int64())
+        return [by_value(table.column(name)) if self._is_numeric(name) else table.column(name) for name in known]
 
     def settled(self, failed: Sequence[FailedRecord]) -> tuple[Key, ...]:
         watched = {key for key in self.tolerance.watched if len(key) == len(self.key)}
@@ -250,43 +235,3 @@ class _Chunk:
         texts = [[text(value, field) for value in self.staged.column(field.name)] for field in fields]
         there = set(zip(*texts, strict=True)) & watched
         return tuple(sorted(there - {record.key for record in failed}, key=str))
-
-
-def _value(number: Decimal) -> tuple[bool, Decimal]:
-    """NaN stands above all other numbers, as it does in PostgreSQL."""
-    return number.is_nan(), Decimal(0) if number.is_nan() else number
-
-
-def _newest(table: pa.Table, key: tuple[str, ...], order: Sequence[pa.Array]) -> pa.Table:
-    """The newest row of each key, in the order of the keys; among equals the last."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    telling = {f"order {number}": array for number, array in enumerate(order)}
-    places = pa.table(
-        {**{f"key {name}": table.column(name) for name in key}, **telling, _PLACE: pa.array(range(table.num_rows))}
-    )
-    by: list[tuple[str, str]] = [(f"key {name}", "ascending") for name in key]
-    by += [(name, "descending") for name in (*telling, _PLACE)]
-    found = places.take(pc.sort_indices(places, sort_keys=by))
-    if table.num_rows < 2:
-        return table
-    columns = [_one(found.column(f"key {name}")) for name in key]
-    differs = _any([pc.not_equal(column[1:], column[:-1]) for column in columns])
-    is_first = pa.concat_arrays([pa.array([True]), differs])
-    return table.take(found.column(_PLACE).filter(is_first))
-
-
-def _any(conditions: Sequence[Callable[[], pa.Array] | pa.Array]) -> pa.Array:
-    import pyarrow.compute as pc
-
-    result = _one(conditions[0])
-    for condition in conditions[1:]:
-        result = pc.or_(result, _one(condition))
-    return result
-
-
-def _one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    import pyarrow as pa
-
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
