@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from airflow_etl_sync.demo.postgres import Databases, EmbeddedPostgres
 from airflow_etl_sync.systems.database import access as database_access
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.contract.matrix import Matrix
+
+settings.register_profile("busy", deadline=None)  # how long an example takes is up to who else is at work
+settings.load_profile("busy")
 
 CONTRACT = "contract"
 """Under this name a test's report says by which fixture which promise of which system it tried."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 from airflow_etl_sync.core.contract import SchemaChange
 from airflow_etl_sync.core.failed_record import FailedRecord, Key
 from airflow_etl_sync.core.keys import KeyBlock, ReconcileRules, Settled
-from airflow_etl_sync.core.model import Counts, CursorValue, Kind, LoadRules, Window, WindowRules
+from airflow_etl_sync.core.model import Counts, CursorValue, Kind, LoadRules, TableName, Window, WindowRules
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 Position = Mapping[str, Any]
 
 ELSEWHERE = " in place "
+_LONGEST_TARGET = 250
 """Between a table's name and its place in a target that is not beside the state tables."""
+
+
+def named_elsewhere(table: TableName, place: str) -> str:
+    """The name of a table that lies elsewhere, by which the ledger tells it from one of the same name beside the state.
+
+    :param place: where it is, without login
+    """
+    return f"{table}{ELSEWHERE}{place}"[:_LONGEST_TARGET]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from airflow_etl_sync.core.model import Counts, LoadRules, TableName
 from airflow_etl_sync.errors import DestinationError, StateError, explaining
-from airflow_etl_sync.systems.base import ELSEWHERE, Landed, Mark, Merged, MergeKeys, StagedChunk, Tolerance
+from airflow_etl_sync.systems.base import Landed, Mark, Merged, MergeKeys, StagedChunk, Tolerance, named_elsewhere
 from airflow_etl_sync.systems.database import landed
 from airflow_etl_sync.systems.database.access import DatabaseAccess
 from airflow_etl_sync.systems.database.columns_written import WrittenColumn
@@ -27,8 +27,6 @@ from airflow_etl_sync.systems.database.values import told
 if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import Connection, Engine
-
-_LONGEST_TARGET = 250
 
 
 class DatabaseDestination:
@@ -47,7 +45,7 @@ class DatabaseDestination:
         self._table = table
         self._engine = state
         self._landing = _landing_of(access)
-        self._target = f"{table}{ELSEWHERE}{access.place}"[:_LONGEST_TARGET]
+        self._target = named_elsewhere(table, access.place)
         self._memory = Memory(str(table), shares_locks=self._landing.shares_locks)
         self._staged: dict[str, Spool] = {}
 

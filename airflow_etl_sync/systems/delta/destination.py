@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from airflow_etl_sync.core.model import LoadRules, TableName
 from airflow_etl_sync.errors import DestinationError, SchemaError, explaining
 from airflow_etl_sync.state.turnstile import wait_for
-from airflow_etl_sync.systems.base import Landed, Mark, Merged, MergeKeys, StagedChunk, Tolerance
+from airflow_etl_sync.systems.base import Landed, Mark, Merged, MergeKeys, StagedChunk, Tolerance, named_elsewhere
 from airflow_etl_sync.systems.columnar.rows import make_ready, refuse_lacking
 from airflow_etl_sync.systems.columnar.spool import spooled
 from airflow_etl_sync.systems.columnar.types import type_name
@@ -40,6 +40,8 @@ class DeltaDestination:
     def __init__(self, access: DeltaAccess, table: TableName, state: Engine) -> None:
         self._access = access
         self._table = table
+        self._name = str(table)
+        self._target = named_elsewhere(table, access.root)
         self._uri = access.uri(table)
         self._engine = state
         self._staged: dict[str, pa.Table] = {}
@@ -50,11 +52,11 @@ class DeltaDestination:
 
     @property
     def target(self) -> str:
-        return str(self._table)
+        return self._target
 
     def types(self) -> dict[str, str]:
         """The type of each of the table's columns, as PostgreSQL calls the like; no table yet, none."""
-        with explaining(DestinationError, f"look at {self.target!r}", delta_fault_of):
+        with explaining(DestinationError, f"look at {self._name!r}", delta_fault_of):
             table = self._open()
             return {} if table is None else {name: type_name(type_) for name, type_ in _columns(table).items()}
 
@@ -76,7 +78,7 @@ class DeltaDestination:
 
         chunk = self._staged.pop(staged.name)
         wait_for(connection, self._uri)
-        with explaining(DestinationError, f"merge rows into {self.target!r}", delta_fault_of):
+        with explaining(DestinationError, f"merge rows into {self._name!r}", delta_fault_of):
             for attempt in range(_ATTEMPTS):
                 time.sleep(attempt * random.uniform(0.1, 0.5))  # noqa: S311 - so that two writers do not keep step
                 try:
@@ -84,12 +86,12 @@ class DeltaDestination:
                 except CommitFailedError:
                     continue
         raise DestinationError(
-            f"Others have committed to {self.target!r} each time that a chunk was merged: a retry begins anew."
+            f"Others have committed to {self._name!r} each time that a chunk was merged: a retry begins anew."
         )
 
     def recall(self, extraction_id: str) -> Mapping[int, Landed]:
         """What the table's log tells of a run."""
-        with explaining(DestinationError, f"read the log of {self.target!r}", delta_fault_of):
+        with explaining(DestinationError, f"read the log of {self._name!r}", delta_fault_of):
             table = self._open()
             return {} if table is None else log.landed(table, extraction_id)
 
@@ -100,13 +102,13 @@ class DeltaDestination:
 
         table = self._open()
         if table is not None and mark is not None:
-            log.refuse_landed(table, mark, self.target)
+            log.refuse_landed(table, mark, self._name)
         columns, required = ({}, []) if table is None else (_columns(table), _required(table))
-        ready = make_ready(self.target, columns, required, chunk, rows, keys, rules, tolerance, _never_widens)
+        ready = make_ready(self._name, columns, required, chunk, rows, keys, rules, tolerance, _never_widens)
         source = ready.with_time()
         if table is None:
             table = self._create(source.schema, rules)
-        refuse_lacking(self.target, columns, required, source, rules)
+        refuse_lacking(self._name, columns, required, source, rules)
         unwritten = ready.merged(0, 0)
         properties = CommitProperties(max_commit_retries=0) if mark is None else log.properties(table, mark, unwritten)
         before = table.version()
@@ -128,12 +130,12 @@ class DeltaDestination:
         from deltalake import CommitProperties, DeltaTable
 
         if not rules.create_table:
-            raise SchemaError(f"The destination has no table {self.target!r} and create_table is off: create it first.")
+            raise SchemaError(f"The destination has no table {self._name!r} and create_table is off: create it first.")
         return DeltaTable.create(
             self._uri,
             schema,
             storage_options=dict(self._access.options()),
-            partition_by=list(self._access.partitions.get(self.target, ())),
+            partition_by=list(self._access.partitions.get(self._name, ())),
             commit_properties=CommitProperties(max_commit_retries=0),
         )
 

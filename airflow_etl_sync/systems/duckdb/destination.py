@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_etl_sync.core.model import LoadRules, TableName
 from airflow_etl_sync.errors import DestinationError, SchemaError, explaining
 from airflow_etl_sync.state.turnstile import wait_for
-from airflow_etl_sync.systems.base import Landed, Merged, MergeKeys, StagedChunk, Tolerance
+from airflow_etl_sync.systems.base import Landed, Merged, MergeKeys, StagedChunk, Tolerance, named_elsewhere
 from airflow_etl_sync.systems.columnar.rows import Ready, make_ready, refuse_lacking
 from airflow_etl_sync.systems.columnar.spool import spooled
 from airflow_etl_sync.systems.duckdb import memory, sql
@@ -40,6 +40,8 @@ class DuckDbDestination:
     def __init__(self, path: Path, table: TableName, state: Engine) -> None:
         self._path = path
         self._table = table
+        self._name = str(table)
+        self._target = named_elsewhere(table, f"duckdb:///{path}")
         self._engine = state
         self._staged: dict[str, pa.Table] = {}
 
@@ -49,7 +51,7 @@ class DuckDbDestination:
 
     @property
     def target(self) -> str:
-        return str(self._table)
+        return self._target
 
     def stage(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StagedChunk:
         """Bring the batches to this machine's disk."""
@@ -67,20 +69,20 @@ class DuckDbDestination:
     ) -> Merged:
         chunk, mark = self._staged.pop(staged.name), staged.mark
         wait_for(connection, str(self._path))
-        with explaining(DestinationError, f"merge rows into {self.target!r}", duckdb_fault_of), self._open() as file:
+        with explaining(DestinationError, f"merge rows into {self._name!r}", duckdb_fault_of), self._open() as file:
             file.begin()
             if mark is not None:
-                memory.refuse_landed(file, self.target, mark)
+                memory.refuse_landed(file, self._name, mark)
             columns = self._columns(file)
             known = {name: arrow_type_of(type_) for name, (type_, _) in columns.items()}
             required = [name for name, (_, takes_null) in columns.items() if not takes_null]
-            ready = make_ready(self.target, known, required, chunk, rows, keys, rules, tolerance, wider)
+            ready = make_ready(self._name, known, required, chunk, rows, keys, rules, tolerance, wider)
             source = ready.with_time()
-            refuse_lacking(self.target, known, required, source, rules)
+            refuse_lacking(self._name, known, required, source, rules)
             self._shape(file, ready, source.schema, is_new=not columns)
             merged = ready.merged(*self._write(file, ready, source))
             if mark is not None:
-                memory.note(file, self.target, mark, merged)
+                memory.note(file, self._name, mark, merged)
             file.commit()
         return merged
 
@@ -88,8 +90,8 @@ class DuckDbDestination:
         """What the file remembers of a run."""
         if not self._path.exists():
             return {}
-        with explaining(DestinationError, f"look at {self.target!r}", duckdb_fault_of), self._open() as file:
-            return memory.landed(file, self.target, extraction_id)
+        with explaining(DestinationError, f"look at {self._name!r}", duckdb_fault_of), self._open() as file:
+            return memory.landed(file, self._name, extraction_id)
 
     @contextmanager
     def _open(self) -> Iterator[DuckDBPyConnection]:
@@ -110,7 +112,7 @@ class DuckDbDestination:
         if is_new:
             if not ready.rules.create_table:
                 raise SchemaError(
-                    f"The destination has no table {self.target!r} and create_table is off: create it first."
+                    f"The destination has no table {self._name!r} and create_table is off: create it first."
                 )
             file.execute(sql.create_schema(self._table))
             types = {field.name: declared_type(field.type) for field in schema}

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from airflow_etl_sync.core.model import LoadRules, TableName
 from airflow_etl_sync.errors import ConfigurationError, DestinationError, StateError, explaining
 from airflow_etl_sync.faults import Fault, fault_of
-from airflow_etl_sync.systems.base import Landed, Mark, Merged, MergeKeys, StagedChunk, Tolerance
+from airflow_etl_sync.systems.base import Landed, Mark, Merged, MergeKeys, StagedChunk, Tolerance, named_elsewhere
 from airflow_etl_sync.systems.columnar import remembered
 from airflow_etl_sync.systems.columnar.rows import Ready, make_ready
 from airflow_etl_sync.systems.columnar.spool import spooled
@@ -43,6 +43,8 @@ class ParquetDestination:
     def __init__(self, files: LakeFiles, table: TableName, state: Engine, partitions: Sequence[str] = ()) -> None:
         self._files = files
         self._table = table
+        self._name = str(table)
+        self._target = named_elsewhere(table, files.root)
         self._directory = "/".join(part for part in (table.schema, table.name) if part)
         self._engine = state
         self._partitions = tuple(partitions)
@@ -54,7 +56,7 @@ class ParquetDestination:
 
     @property
     def target(self) -> str:
-        return str(self._table)
+        return self._target
 
     def stage(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StagedChunk:
         """Bring the batches to this machine's disk."""
@@ -74,14 +76,14 @@ class ParquetDestination:
         if mark is None:
             raise AssertionError("a chunk is named by its mark")
         self._refuse_rules(rules)
-        with explaining(DestinationError, f"add files to {self.target!r}", parquet_fault_of):
+        with explaining(DestinationError, f"add files to {self._name!r}", parquet_fault_of):
             left = self._files.find(self._directory, _beginning(mark.extraction_id, mark.number))
             if mark.number in _whole(left):
                 raise StateError(
                     f"Chunk {mark.number} of {mark.sync_key!r} has been loaded by another try meanwhile.",
                     is_retryable=True,
                 )
-            ready = make_ready(self.target, {}, (), chunk, rows, keys, rules, tolerance, _never_widens, is_keyed=False)
+            ready = make_ready(self._name, {}, (), chunk, rows, keys, rules, tolerance, _never_widens, is_keyed=False)
             merged = ready.merged(ready.table.num_rows, 0)
             self._write(ready, mark, merged, left)
         return merged
@@ -91,7 +93,7 @@ class ParquetDestination:
         import pyarrow.parquet as pq
 
         landed = {}
-        with explaining(DestinationError, f"look at the files of {self.target!r}", parquet_fault_of):
+        with explaining(DestinationError, f"look at the files of {self._name!r}", parquet_fault_of):
             found = self._files.find(self._directory, _beginning(extraction_id))
             for number, (directory, name) in _whole(found).items():
                 with self._files.open(directory, name) as file:
@@ -103,7 +105,7 @@ class ParquetDestination:
         """:raises ConfigurationError: where rows that are there would have to be looked at"""
         if rules.conflict != "source_wins" or rules.schema_contract != "evolve":
             raise ConfigurationError(
-                f"Rows are only ever added to the Parquet files of {self.target!r}, so conflict and schema_contract "
+                f"Rows are only ever added to the Parquet files of {self._name!r}, so conflict and schema_contract "
                 "mean nothing there: leave both out, or load a Delta table."
             )
 
@@ -126,7 +128,7 @@ class ParquetDestination:
 
         missing = [name for name in self._partitions if name not in table.column_names]
         if missing:
-            raise ConfigurationError(f"The stream has no column {missing[0]!r} to partition {self.target!r} by.")
+            raise ConfigurationError(f"The stream has no column {missing[0]!r} to partition {self._name!r} by.")
         if not self._partitions:
             if table.num_rows:
                 yield _Part(self._directory, table)

@@ -14,6 +14,10 @@ from airflow_etl_sync.core.storage import ObjectStorage
 class LakeFiles(Protocol):
     """Files named by a directory below the root and a name in it."""
 
+    @property
+    def root(self) -> str:
+        """Where they are, without login."""
+
     def create(self, directory: str, name: str) -> AbstractContextManager[Any]:
         """Open a new file for writing; it is there when the block has ended well, in the place of one of that name."""
 
@@ -32,6 +36,10 @@ class DirectoryFiles:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+
+    @property
+    def root(self) -> str:
+        return str(self._root)
 
     @contextmanager
     def create(self, directory: str, name: str) -> Iterator[Any]:
@@ -73,6 +81,10 @@ class BucketFiles:
         self._filesystem = filesystem
         self._prefix = prefix.strip("/")
         self._objects = ObjectStorage(filesystem, self._prefix)
+
+    @property
+    def root(self) -> str:
+        return self._prefix
 
     def create(self, directory: str, name: str) -> AbstractContextManager[Any]:
         return self._objects.create(directory, name)
