@@ -60,6 +60,7 @@ def open_run(
     tables.ensure(state)
     asked = fingerprint(stream, rules, shape, target, staging_uri, resumable_at)
     with explaining(DestinationError, "read the state tables"), state.begin() as connection:
+        runs.await_earlier_try(connection, identity, stream.sync_key)
         watermark = watermarks.read(connection, stream.sync_key)
         unfinished = runs.find_unfinished(connection, identity, stream.sync_key, asked, watermark.version)
         if unfinished is not None:

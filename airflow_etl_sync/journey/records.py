@@ -100,6 +100,7 @@ def _open(destination: TypedDestination, rules: RecordRules, load_rules: LoadRul
     with explaining(DestinationError, "write the state tables"), destination.engine.begin() as connection:
         cursor_values.pin_settings(connection)
         clock = cursor_values.clock(connection)
+        runs.await_earlier_try(connection, identity, rules.sync_key)
         watermark = watermarks.read(connection, rules.sync_key)
         low = None if watermark.cursor is None else cursor_values.as_python(connection, watermark.cursor)
         unfinished = runs.find_unfinished(connection, identity, rules.sync_key, asked, watermark.version)

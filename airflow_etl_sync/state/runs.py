@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, exists, func, insert, select, update
 
 from airflow_etl_sync.core.model import Counts, CursorValue, Kind, RunIdentity, Window
 from airflow_etl_sync.errors import StateError
@@ -131,6 +131,14 @@ def _next_start(connection: Connection, sync_key: str) -> datetime:
     return now if newest is None else max(now, newest + timedelta(microseconds=1))
 
 
+def await_earlier_try(connection: Connection, identity: RunIdentity, sync_key: str) -> None:
+    """Wait for what an earlier try of the same task, which may be slow to die, is committing.
+
+    What is read in this transaction afterwards is what that try has come to, and it commits nothing until this ends.
+    """
+    connection.execute(_newest_of(identity, sync_key).with_for_update())
+
+
 def find_unfinished(
     connection: Connection, identity: RunIdentity, sync_key: str, fingerprint: str, watermark_version: int
 ) -> Run | None:
@@ -138,20 +146,22 @@ def find_unfinished(
 
     It may while the task asks for the same and nobody has moved the watermark in between.
     """
-    row = connection.execute(
-        select(sync_run)
-        .where(
-            sync_run.c.sync_key == sync_key,
-            *(sync_run.c[name] == value for name, value in asdict(identity).items()),
-        )
-        .order_by(sync_run.c.started_at.desc())
-        .limit(1)
-    ).one_or_none()
+    row = connection.execute(_newest_of(identity, sync_key)).one_or_none()
     if row is None:
         return None
     run = _run(row)
     same = (run.fingerprint, run.watermark_version) == (fingerprint, watermark_version)
     return run if same and run.status == "extracting" and not run.is_overtaken else None
+
+
+def _newest_of(identity: RunIdentity, sync_key: str) -> Select[Any]:
+    same_task = [sync_run.c[name] == value for name, value in asdict(identity).items()]
+    return (
+        select(sync_run)
+        .where(sync_run.c.sync_key == sync_key, *same_task)
+        .order_by(sync_run.c.started_at.desc())
+        .limit(1)
+    )
 
 
 def last_columns(connection: Connection, sync_key: str) -> dict[str, str]:

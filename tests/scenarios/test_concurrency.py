@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Any
@@ -262,3 +263,46 @@ def test_a_try_that_stood_still_commits_nothing_once_the_next_one_goes_on(
     found = "SELECT rows_extracted, inserted, skipped, attempt FROM etl_sync.sync_run"
     assert warehouse.execute(found).fetchall() == [(2_505, 2_505, 0, 2)]
     assert rows(warehouse) == rows(source)
+
+
+@pytest.mark.scenario("S12")
+@pytest.mark.scenario("S13")
+@pytest.mark.parametrize("form", FORMS)
+def test_a_try_that_ends_while_the_next_one_begins_is_not_gone_on_with(
+    form: Form, world: World, source: psycopg.Connection, warehouse: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next try has found it unfinished, and waits for what it is committing: its end."""
+    is_ending, may_end = threading.Event(), threading.Event()
+    real = runs.mark_extracted
+
+    def end_slowly(*arguments: Any) -> None:
+        real(*arguments)
+        if threading.current_thread() is not threading.main_thread() and not is_ending.is_set():
+            is_ending.set()
+            may_end.wait(20)
+
+    monkeypatch.setattr(runs, "mark_extracted", end_slowly)
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(world.warehouse_db, autocommit=True) as watching:
+        first = pool.submit(world.extract if form == "chain" else world.sync, "same task")
+        assert is_ending.wait(20)
+        source.execute("INSERT INTO t SELECT 2500 + i, now() FROM generate_series(1, 5) AS i")
+        threading.Thread(target=_release_once_somebody_waits, args=(watching, may_end)).start()
+        counts = world.run(form, "same task")
+        first.result()
+    assert counts.inserted == (5 if form == "one_task" else 2505)
+    closed = "SELECT rows_extracted - inserted - updated - skipped FROM etl_sync.sync_run WHERE status = 'done'"
+    assert warehouse.execute(closed).fetchall() == [(0,)] * (2 if form == "one_task" else 1)
+    assert warehouse.execute("SELECT count(*) FROM etl_sync.sync_run").fetchone() == (2,)
+    assert rows(warehouse) == rows(source)
+
+
+def _release_once_somebody_waits(watching: psycopg.Connection, may_end: threading.Event) -> None:
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        found = watching.execute(
+            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        if found.rowcount:
+            break
+        time.sleep(0.02)
+    may_end.set()

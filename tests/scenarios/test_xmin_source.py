@@ -111,6 +111,10 @@ class _ReadsElsewhere(PostgresSource):
         super().__init__(PostgresAccess(world.source_db), world.stream)
         self._elsewhere = PostgresSource(PostgresAccess(elsewhere), world.stream)
 
+    def pack(self) -> None:
+        super().pack()
+        self._elsewhere.pack()
+
     def read(self, window: Any, after: Any) -> Generator[Any]:
         return self._elsewhere.read(window, after)
 

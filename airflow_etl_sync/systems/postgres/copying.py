@@ -32,9 +32,9 @@ def copy_out(
     with closing(DefaultSelector()) as selector:
         _start(pgconn, selector, f"COPY ({statement}) TO STDOUT (FORMAT binary)".encode())
         messages = _messages(pgconn, selector)
-        first = next(messages)
+        first = next(messages, None)  # None where the query fails before its first row
         rows, size = list[bytes](), 0
-        for row in chain([first[_header_length(first) :]], messages):
+        for row in chain([] if first is None else [first[_header_length(first) :]], messages):
             if row == _END:
                 break
             rows.append(row)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from adbc_driver_manager.dbapi import Connection, Cursor
 
-_BATCH_BYTES = 4 * 1024 * 1024
-_BATCH_ROWS = 16_384
+_ARROW_BYTES = 4 * 1024 * 1024
+_PACKED_BYTES, _PACKED_ROWS = 2 * 1024 * 1024, 8_192
+"""Packed rows are there twice while a batch is made of them."""
+
 _USE_COPY = "adbc.postgresql.use_copy"
 
 
@@ -59,7 +61,7 @@ class ArrowRows:
     @contextmanager
     def reader(self, access: PostgresAccess) -> Iterator[Reader]:
         with closing(access.adbc()) as connection, connection.cursor() as cursor:
-            cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
+            cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_ARROW_BYTES)})
             yield _ArrowReader(connection, cursor, self.columns)
 
     def text(self, batch: pa.RecordBatch, row: int, name: str) -> str | None:
@@ -137,6 +139,6 @@ class _PackedReader:
     def read(self, statement: str, *, begins_stream: bool) -> Generator[pa.RecordBatch]:
         if begins_stream:
             yield pack([], self.field)
-        with closing(copy_out(self.connection, statement, _BATCH_ROWS, _BATCH_BYTES)) as pieces:
+        with closing(copy_out(self.connection, statement, _PACKED_ROWS, _PACKED_BYTES)) as pieces:
             for rows in pieces:
                 yield pack(rows, self.field)
