@@ -88,6 +88,7 @@ def test_ranges_loaded_at_the_same_time_and_the_sync_behind_them_are_the_table(
     assert warehouse.execute(query).fetchall() == table.execute(query).fetchall()
 
 
+@pytest.mark.scenario("S01")
 def test_a_row_that_commits_late_is_read_by_the_sync(
     table: psycopg.Connection, warehouse: psycopg.Connection, source_db: str, syncing: Syncing
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_row_that_commits_late_is_read_by_the_sync(
     assert warehouse.execute("SELECT count(*) FROM t").fetchone() == (ROWS + 1,)
 
 
+@pytest.mark.scenario("S21")
 def test_numbers_that_are_drawn_but_not_seen_are_waited_for(
     table: psycopg.Connection, source_db: str, syncing: Syncing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
