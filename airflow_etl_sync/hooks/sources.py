@@ -33,6 +33,11 @@ def source_of(conn_id: str, stream: Stream) -> PostgresSource | DatabaseSource |
 
     require_connection(conn_id)
     connection = BaseHook.get_connection(conn_id)
+    if connection.conn_type in HTTP_TYPES and stream.endpoint is None:
+        raise ConfigurationError(
+            f"The connection {conn_id!r} is of type {connection.conn_type!r}, which has no tables: give an endpoint, "
+            "or choose a connection of type 'postgres' or of another database."
+        )
     if connection.conn_type in HTTP_TYPES:
         from airflow_etl_sync.hooks.http import http_access
         from airflow_etl_sync.systems.http.source import HttpSource

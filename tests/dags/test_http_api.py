@@ -136,4 +136,4 @@ def test_what_cannot_be_fails_at_once_and_tells_no_secret(
 
 def test_a_connection_of_an_api_needs_an_endpoint(airflow: Airflow, api: Api) -> None:
     run = airflow.run("templated_from_api", table="orders")
-    assert run.state == "failed" and "'templated_api' is to be read from an API: give its endpoint." in run.log
+    assert run.state == "failed" and "'shop_api' is of type 'http', which has no tables: give an endpoint" in run.log

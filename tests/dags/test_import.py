@@ -29,6 +29,7 @@ EXPECTED = {
     "orders_from_api": {"schedule": "@hourly", "tasks": CHAIN},
     "orders_from_files": {"schedule": "@hourly", "tasks": CHAIN},
     "orders_from_mysql": {"schedule": "@hourly", "tasks": CHAIN},
+    "orders_to_lake": {"schedule": "@hourly", "tasks": CHAIN},
     "orders_on_notify": {"schedule": ["shop_orders_changed"], "tasks": ["sync_orders"]},
     "revenue_when_orders_change": {"schedule": ["warehouse/public/fact_orders"], "tasks": ["add_up_revenue"]},
     "reconcile_nightly": {"schedule": "0 3 * * *", "tasks": ["reconcile_orders"]},
