@@ -57,6 +57,8 @@ class Matrix:
         found = self.outcomes.get((role, promise, system), set())
         worst = next((each for each in _WORST_FIRST if each in found), "")
         star = "*" if (system, promise) in _EXCEPTIONS[role] else ""
+        if star and worst == "skipped":
+            return "otherwise*"
         return _WORDS[worst] + star if worst else "-"
 
 

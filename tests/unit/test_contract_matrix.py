@@ -36,6 +36,8 @@ def test_the_worst_outcome_is_shown() -> None:
     matrix.note("system", "late commits", "sqlite", "passed")
     lines = [" ".join(line.split()) for line in matrix.lines()]
     assert any(line.startswith("resume NO not run - -") for line in lines)
+    matrix.note("destination_system", "newest run", "postgres", "skipped")
+    assert any(" ".join(line.split()).startswith("newest run otherwise* -") for line in matrix.lines())
     assert any(line.startswith("late commits - - yes* -") for line in lines)
 
 
