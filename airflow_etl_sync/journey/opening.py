@@ -60,11 +60,10 @@ def open_run(
     tables.ensure(state)
     asked = fingerprint(stream, rules, shape, target, staging_uri, resumable_at)
     with explaining(DestinationError, "read the state tables"), state.begin() as connection:
-        runs.await_earlier_try(connection, identity, stream.sync_key)
+        newest = runs.hold_newest(connection, identity, stream.sync_key)
         watermark = watermarks.read(connection, stream.sync_key)
-        unfinished = runs.find_unfinished(connection, identity, stream.sync_key, asked, watermark.version)
-        if unfinished is not None:
-            run = runs.resume(connection, unfinished)
+        if newest is not None and newest.may_be_resumed(asked, watermark.version):
+            run = runs.resume(connection, newest)
             if isinstance(source, RememberingSource):
                 source.reopen(watermark, OpenedWindow(run.window, run.fences), run.kind)
             checkpoint = ledger.read_checkpoint(connection, run.extraction_id)

@@ -100,12 +100,11 @@ def _open(destination: TypedDestination, rules: RecordRules, load_rules: LoadRul
     with explaining(DestinationError, "write the state tables"), destination.engine.begin() as connection:
         cursor_values.pin_settings(connection)
         clock = cursor_values.clock(connection)
-        runs.await_earlier_try(connection, identity, rules.sync_key)
+        newest = runs.hold_newest(connection, identity, rules.sync_key)
         watermark = watermarks.read(connection, rules.sync_key)
         low = None if watermark.cursor is None else cursor_values.as_python(connection, watermark.cursor)
-        unfinished = runs.find_unfinished(connection, identity, rules.sync_key, asked, watermark.version)
-        if unfinished is not None:
-            run = runs.resume(connection, unfinished)
+        if newest is not None and newest.may_be_resumed(asked, watermark.version):
+            run = runs.resume(connection, newest)
             done = ledger.read_checkpoint(connection, run.extraction_id).chunks
             log.info("Asking for the records of %s again: %d chunks are loaded", rules.sync_key, len(done))
             return _Opened(run, watermark, low, clock, done)

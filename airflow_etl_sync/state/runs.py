@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, Select, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, exists, func, insert, select, update
 
 from airflow_etl_sync.core.model import Counts, CursorValue, Kind, RunIdentity, Window
 from airflow_etl_sync.errors import StateError
@@ -56,6 +56,11 @@ class Run:
     @property
     def moves_watermark(self) -> bool:
         return self.kind in _MOVING
+
+    def may_be_resumed(self, fingerprint: str, watermark_version: int) -> bool:
+        """Whether it was left unfinished, the task asks for the same, and nobody has moved the watermark meanwhile."""
+        same = (self.fingerprint, self.watermark_version) == (fingerprint, watermark_version)
+        return same and self.status == "extracting" and not self.is_overtaken
 
 
 def start(
@@ -131,37 +136,20 @@ def _next_start(connection: Connection, sync_key: str) -> datetime:
     return now if newest is None else max(now, newest + timedelta(microseconds=1))
 
 
-def await_earlier_try(connection: Connection, identity: RunIdentity, sync_key: str) -> None:
-    """Wait for what an earlier try of the same task, which may be slow to die, is committing.
+def hold_newest(connection: Connection, identity: RunIdentity, sync_key: str) -> Run | None:
+    """The last run of a task, once an earlier try, which may be slow to die, has committed what it is committing.
 
-    What is read in this transaction afterwards is what that try has come to, and it commits nothing until this ends.
+    That try commits nothing more until the transaction ends. What else is read in it must be read after this.
     """
-    connection.execute(_newest_of(identity, sync_key).with_for_update())
-
-
-def find_unfinished(
-    connection: Connection, identity: RunIdentity, sync_key: str, fingerprint: str, watermark_version: int
-) -> Run | None:
-    """The extraction that an earlier try of the same task left unfinished, if it may still be resumed.
-
-    It may while the task asks for the same and nobody has moved the watermark in between.
-    """
-    row = connection.execute(_newest_of(identity, sync_key)).one_or_none()
-    if row is None:
-        return None
-    run = _run(row)
-    same = (run.fingerprint, run.watermark_version) == (fingerprint, watermark_version)
-    return run if same and run.status == "extracting" and not run.is_overtaken else None
-
-
-def _newest_of(identity: RunIdentity, sync_key: str) -> Select[Any]:
     same_task = [sync_run.c[name] == value for name, value in asdict(identity).items()]
-    return (
+    row = connection.execute(
         select(sync_run)
         .where(sync_run.c.sync_key == sync_key, *same_task)
         .order_by(sync_run.c.started_at.desc())
         .limit(1)
-    )
+        .with_for_update()
+    ).one_or_none()
+    return None if row is None else _run(row)
 
 
 def last_columns(connection: Connection, sync_key: str) -> dict[str, str]:
