@@ -25,7 +25,7 @@ from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import Merged, MergeKeys, Tolerance
 from airflow_etl_sync.systems.postgres.access import PostgresAccess, driver_of
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
-from airflow_etl_sync.systems.postgres.keys import pin_settings
+from airflow_etl_sync.systems.postgres.settings import pin_settings
 from airflow_etl_sync.systems.postgres.sql.staging import drop_staging
 
 if TYPE_CHECKING:

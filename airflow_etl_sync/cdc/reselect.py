@@ -15,7 +15,7 @@ from airflow_etl_sync.core.columns import ColumnTypes
 from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.errors import SchemaError, SourceError, explaining
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
-from airflow_etl_sync.systems.postgres.keys import pin_settings
+from airflow_etl_sync.systems.postgres.settings import pin_settings
 from airflow_etl_sync.systems.postgres.sql.names import relation_name
 
 Key = tuple[str, ...]

@@ -49,6 +49,8 @@ class SplitRangesOperator(BaseOperator):
     template_ext = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
     ui_color = "#cfe8f3"
+    columns = on_cursor_null = endpoint = uri = file_options = range_start = range_end = full_refresh = None
+    """What the terms of a stream and its window ask for, and a split does not need."""
 
     def __init__(
         self,
@@ -85,24 +87,16 @@ class SplitRangesOperator(BaseOperator):
         :returns: the ranges
         :raises AirflowFailException: where another try cannot help
         """
-        from airflow_etl_sync.core.model import Stream, TableName, WindowRules
         from airflow_etl_sync.journey.splitting import split
-        from airflow_etl_sync.operators._journey_terms import access_by, splitting_source_by
+        from airflow_etl_sync.operators._journey_terms import (
+            access_by,
+            splitting_source_by,
+            stream_of,
+            window_rules_of,
+        )
 
         with failing_for_good():
-            table = arguments.as_optional_text("table", self.table)
-            stream = Stream(
-                sync_key=arguments.as_text("sync_key", self.sync_key),
-                cursor_field=arguments.as_text("cursor_field", self.cursor_field),
-                table=None if table is None else TableName.parse(table),
-                sql=arguments.as_optional_text("sql", self.sql),
-                primary_key=arguments.as_names("primary_key", self.primary_key),
-                where=arguments.as_optional_text("where", self.where),
-            )
-            rules = WindowRules(
-                lag=arguments.as_lag("lag", self.lag),
-                initial_value=arguments.as_cursor_text("initial_value", self.initial_value),
-            )
+            stream, rules = stream_of(self), window_rules_of(self)
             parts = arguments.as_count("parts", self.parts)
             source, state = splitting_source_by(self, stream), access_by(self, "state_conn_id").engine()
             found = split(source, state, stream=stream, rules=rules, parts=parts)

@@ -15,7 +15,8 @@ from airflow_etl_sync.systems.base import ComparisonNumbers
 from airflow_etl_sync.systems.postgres import sql
 from airflow_etl_sync.systems.postgres.access import PostgresAccess, driver_of
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
-from airflow_etl_sync.systems.postgres.keys import pin_settings, plain_types
+from airflow_etl_sync.systems.postgres.keys import plain_types
+from airflow_etl_sync.systems.postgres.settings import pin_settings
 from airflow_etl_sync.systems.postgres.types import encoding_of
 
 if TYPE_CHECKING:

@@ -66,10 +66,13 @@ class PostgresDestination:
         columns = columns_of(schema) if packed else schema
         staging = sql.staging.create_staging(name, [(field.name, staging_type(field)) for field in columns])
         with explaining(DestinationError, f"stage rows for {self.target!r}"):
-            (self._stage_packed if packed else self._stage_arrow)(name, staging, schema, batches)
+            if packed:
+                self._stage_packed(name, staging, batches)
+            else:
+                self._stage_arrow(name, staging, schema, batches)
         return StagedChunk(name, columns)
 
-    def _stage_packed(self, name: str, staging: Composed, _: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    def _stage_packed(self, name: str, staging: Composed, batches: Iterable[pa.RecordBatch]) -> None:
         with closing(self._access.connect()) as connection, connection.transaction():
             connection.execute(sql.staging.drop_staging(name))
             connection.execute(staging)

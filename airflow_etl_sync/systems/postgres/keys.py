@@ -12,6 +12,7 @@ from airflow_etl_sync.core.model import Stream, Window
 from airflow_etl_sync.errors import ConfigurationError, SchemaError, SourceError, explaining
 from airflow_etl_sync.systems.postgres import sql
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from airflow_etl_sync.systems.postgres.settings import pin_settings
 from airflow_etl_sync.systems.postgres.source import PostgresSource
 from airflow_etl_sync.systems.postgres.types import with_whole_times
 
@@ -95,12 +96,6 @@ class PostgresKeySource:
             closing(self._access.connect()) as connection,
         ):
             return plain_types(connection, [declared[name] for name in self._stream.primary_key])
-
-
-def pin_settings(connection: psycopg.Connection[Any]) -> None:
-    """Let the text of a value mean the same on both sides, in this transaction."""
-    for name, value in sql.sessions.PINNED_SETTINGS.items():
-        connection.execute(sql.sessions.PIN_SETTING, {"name": name, "value": value})
 
 
 def plain_types(connection: psycopg.Connection[Any], types: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.systems.base import PlannedRead
 from airflow_etl_sync.systems.postgres import sql
+from airflow_etl_sync.systems.postgres.settings import pin_settings
 
 if TYPE_CHECKING:
     import psycopg
@@ -21,8 +22,7 @@ def planned(
     """
     with connection.transaction():
         connection.execute(sql.sessions.BEGIN_SNAPSHOT)
-        for name, value in settings.items():
-            connection.execute(sql.sessions.PIN_SETTING, {"name": name, "value": value})
+        pin_settings(connection, settings)
         return [PlannedRead(statement, _rows(connection, statement)) for statement in statements]
 
 

@@ -141,7 +141,7 @@ class PostgresSource:
             explaining(SourceError, f"split the stream {self._stream.sync_key!r}"),
             closing(self.access.connect()) as connection,
         ):
-            return find_bounds(connection, self._stream, cursor, window, parts)
+            return find_bounds(connection, _settings(window, None), self._stream, cursor, window, parts)
 
     def position(self, batch: pa.RecordBatch) -> Position:
         part = part_of(batch)
@@ -219,7 +219,7 @@ class PostgresSource:
             return sql.reading.read_transactions(self._stream, columns, key, behind)
         if part == "nulls":
             return sql.reading.read_null_cursors(self._stream, columns, key, behind)
-        bounds = [name for name in ("low", "below") if getattr(window, name) is not None]
+        bounds = sql.reading.bounds_of(window)
         cursor_type = described.column(self._stream.cursor_field).plain_type
         return sql.reading.read_window(self._stream, columns, key, cursor_type, bounds, behind)
 
@@ -237,8 +237,7 @@ class PostgresSource:
 
 
 def _settings(window: Window, after: Position | None) -> dict[str, str]:
-    bounds = {name: getattr(window, name) for name in ("low", "below")}
-    values = {sql.sessions.setting(name): bound.text for name, bound in bounds.items() if bound is not None}
+    values = {sql.sessions.setting(name): getattr(window, name).text for name in sql.reading.bounds_of(window)}
     for place, value in enumerate(after["values"] if after else []):
         values[sql.sessions.setting(f"after_{place}")] = value or ""
     return {**sql.sessions.PINNED_SETTINGS, **values}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.core.model import Stream, Window
 from airflow_etl_sync.systems.postgres import sql
+from airflow_etl_sync.systems.postgres.settings import pin_settings
 from airflow_etl_sync.systems.postgres.types import StreamColumn
 
 if TYPE_CHECKING:
@@ -15,19 +17,22 @@ _SAMPLED_ROWS = 100_000
 
 
 def find_bounds(
-    connection: psycopg.Connection[Any], stream: Stream, cursor: StreamColumn, window: Window, parts: int
+    connection: psycopg.Connection[Any],
+    settings: Mapping[str, str],
+    stream: Stream,
+    cursor: StreamColumn,
+    window: Window,
+    parts: int,
 ) -> list[str]:
     """The values at which a window is cut, about as many rows between each two; fewer where values repeat.
 
     Of a large table a sample is looked at.
+
+    :param settings: what is set in the transaction, by name, the window's bounds among it
     """
-    bounds = [name for name in ("low", "below") if getattr(window, name) is not None]
+    bounds = sql.reading.bounds_of(window)
     with connection.transaction():
-        for name, value in sql.sessions.PINNED_SETTINGS.items():
-            connection.execute(sql.sessions.PIN_SETTING, {"name": name, "value": value})
-        for name in bounds:
-            pinned = {"name": sql.sessions.setting(name), "value": getattr(window, name).text}
-            connection.execute(sql.sessions.PIN_SETTING, pinned)
+        pin_settings(connection, settings)
         percent = _percent(connection, stream)
         statement = sql.splitting.find_bounds(stream, cursor.plain_type, bounds, percent, parts)
         return [text for (text,) in connection.execute(statement).fetchall()]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
-from airflow_etl_sync.core.model import Stream
+from airflow_etl_sync.core.model import Stream, Window
 from airflow_etl_sync.systems.postgres.placement import is_placed
 from airflow_etl_sync.systems.postgres.sql.names import XMIN, all_of
 from airflow_etl_sync.systems.postgres.sql.sessions import setting_value
@@ -35,20 +35,27 @@ def read_window(
     the value of another table, and have no cursor value itself.
     """
 
-    def comparisons(expression: Composable) -> list[Composable]:
-        return [
-            SQL("{} {} {}").format(expression, SQL(sign), setting_value(bound, cursor_type))
-            for bound, sign in (("low", ">="), ("below", "<"))
-            if bound in bounds
-        ]
-
     def is_within(expression: Composable) -> Composable:
-        return SQL("({})").format(all_of(comparisons(expression)))
+        return SQL("({})").format(all_of(comparisons(expression, cursor_type, bounds)))
 
     placed = is_placed(stream.sql or "")
-    around = _without_nulls(stream) if placed else comparisons(source_column(stream.cursor_field))
+    around = _without_nulls(stream) if placed else comparisons(source_column(stream.cursor_field), cursor_type, bounds)
     conditions = [*author_condition(stream), *around]
     return _read(stream, columns, conditions, [stream.cursor_field, *key], after, is_within)
+
+
+def bounds_of(window: Window) -> list[str]:
+    """The names of those bounds that a window has; their values stand in settings of these names."""
+    return [name for name in ("low", "below") if getattr(window, name) is not None]
+
+
+def comparisons(expression: Composable, cursor_type: str, bounds: Sequence[str]) -> list[Composable]:
+    """What holds of a value that is within the bounds."""
+    return [
+        SQL("{} {} {}").format(expression, SQL(sign), setting_value(bound, cursor_type))
+        for bound, sign in (("low", ">="), ("below", "<"))
+        if bound in bounds
+    ]
 
 
 def _without_nulls(stream: Stream) -> list[Composable]:

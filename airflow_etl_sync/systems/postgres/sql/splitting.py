@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from psycopg.sql import SQL, Composable, Composed, Literal
+from psycopg.sql import SQL, Composed, Literal
 
 from airflow_etl_sync.core.model import Stream
 from airflow_etl_sync.systems.postgres.sql.names import all_of
-from airflow_etl_sync.systems.postgres.sql.sessions import setting_value
+from airflow_etl_sync.systems.postgres.sql.reading import comparisons
 from airflow_etl_sync.systems.postgres.sql.streams import author_condition, relation, source_column
 
 ESTIMATED_ROWS = SQL("""
@@ -27,11 +27,7 @@ def find_bounds(stream: Stream, cursor_type: str, bounds: Sequence[str], percent
     """
     sample = SQL("") if percent is None else SQL(" TABLESAMPLE SYSTEM ({})").format(Literal(percent))
     cursor = source_column(stream.cursor_field)
-    comparisons: list[Composable] = [
-        SQL("{} {} {}").format(cursor, SQL(sign), setting_value(bound, cursor_type))
-        for bound, sign in (("low", ">="), ("below", "<"))
-        if bound in bounds
-    ]
+    conditions = [*author_condition(stream), SQL("{} IS NOT NULL").format(cursor)]
     return SQL("""SELECT cut.bound::text
 FROM (
     SELECT unnest(percentile_disc({fractions}) WITHIN GROUP (ORDER BY {cursor})) AS bound
@@ -45,5 +41,5 @@ ORDER BY cut.bound""").format(
         cursor=cursor,
         relation=relation(stream),
         sample=sample,
-        conditions=all_of([*author_condition(stream), SQL("{} IS NOT NULL").format(cursor), *comparisons]),
+        conditions=all_of([*conditions, *comparisons(cursor, cursor_type, bounds)]),
     )
