@@ -19,6 +19,10 @@ Widens = Callable[["pa.DataType", "pa.DataType"], "pa.DataType | None"]
 """The type that a column of one type can be given, so that it holds the values of another too; None where none."""
 
 
+def never_widens(column: pa.DataType, values: pa.DataType) -> None:
+    """Of a system in which a column keeps its type."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
     """How the staged columns go into the table.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -25,16 +25,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mysql import LONGTEXT
 from sqlalchemy.exc import IntegrityError
 
-from airflow_etl_sync.core.contract import SchemaChange
-from airflow_etl_sync.core.failed_record import as_json, from_json
-from airflow_etl_sync.core.model import Counts
 from airflow_etl_sync.errors import StateError
+from airflow_etl_sync.systems import remembered
 from airflow_etl_sync.systems.base import Landed, Mark, Merged
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-_WEEK = 7 * 86_400 * 1_000_000
 _WHOLE = 0
 """The part of a chunk's entry that tells the whole; each further part is a failed record."""
 
@@ -81,7 +78,7 @@ class Memory:
         parts: dict[int, list[Any]] = {}
         for number, content in connection.execute(entries.order_by(landed.c.number, landed.c.part)):
             parts.setdefault(number, []).append(json.loads(content))
-        return {number: _landed(*found) for number, found in parts.items()}
+        return {number: remembered.from_json({**whole, "failed": failed}) for number, (whole, *failed) in parts.items()}
 
     def take_turn(self, connection: Connection, mark: Mark) -> None:
         """Let no older run of the sync land anything from now on, in a transaction of its own.
@@ -97,7 +94,7 @@ class Memory:
         elif mark.overtakes and found < mark.turn:
             older = (turns.c.stream == stream) & (turns.c.turn < mark.turn)
             connection.execute(update(turns).where(older).values(turn=mark.turn))
-            idle = (landed.c.turn < mark.turn) & (landed.c.yields == 1) | (landed.c.turn < mark.turn - _WEEK)
+            idle = (landed.c.turn < mark.turn) & (landed.c.yields == 1) | (landed.c.turn < mark.turn - remembered.WEEK)
             connection.execute(delete(landed).where((landed.c.stream == stream) & idle))
 
     def claim(self, connection: Connection, mark: Mark) -> None:
@@ -106,10 +103,7 @@ class Memory:
         :raises StateError: where a newer run has landed something, or (retryable) the chunk has landed by now
         """
         if mark.yields and self._hold(connection, mark) > mark.turn:
-            raise StateError(
-                f"A newer run of {mark.sync_key!r} has loaded {self._target}, so this one may not load older rows over "
-                "its rows. Clear the extract task to run again, one run at a time (max_active_runs=1)."
-            )
+            raise remembered.newer_has_landed(mark, self._target)
         try:
             connection.execute(insert(landed).values(**self._entry(mark, _WHOLE), content="{}"))
         except IntegrityError:
@@ -120,10 +114,14 @@ class Memory:
 
     def note(self, connection: Connection, mark: Mark, merged: Merged) -> None:
         """Write down what the merge of a claimed chunk came to."""
-        whole, *failed = _contents(mark, merged)
+        whole = remembered.to_json(merged, mark.position)
+        failed = whole.pop("failed")
         entry = (landed.c.run == self._digest(mark.extraction_id)) & (landed.c.number == mark.number)
-        connection.execute(update(landed).where(entry).values(content=whole))
-        parts = [{**self._entry(mark, part), "content": each} for part, each in enumerate(failed, start=_WHOLE + 1)]
+        connection.execute(update(landed).where(entry).values(content=json.dumps(whole)))
+        parts = [
+            {**self._entry(mark, part), "content": json.dumps(each)}
+            for part, each in enumerate(failed, start=_WHOLE + 1)
+        ]
         if parts:
             connection.execute(insert(landed), parts)
 
@@ -149,29 +147,3 @@ class Memory:
 
     def _digest(self, name: str) -> str:
         return hashlib.sha256(json.dumps([name, self._target]).encode()).hexdigest()
-
-
-def _contents(mark: Mark, merged: Merged) -> list[str]:
-    counts = merged.counts
-    whole = {
-        "counts": [counts.inserted, counts.updated, counts.skipped, counts.errors],
-        "position": None if mark.position is None else dict(mark.position),
-        "settled": merged.settled,
-        "changes": [
-            [each.place, each.column, each.change, each.old_type, each.new_type] for each in merged.changes
-        ],
-    }  # fmt: skip
-    return [json.dumps(each) for each in (whole, *map(as_json, merged.failed))]
-
-
-def _landed(whole: Mapping[str, Any], *failed: Sequence[Any]) -> Landed:
-    merged = Merged(
-        Counts(*whole["counts"]),
-        tuple(from_json(each) for each in failed),
-        tuple(
-            SchemaChange(place=place, column=column, change=change, old_type=old, new_type=new)
-            for place, column, change, old, new in whole["changes"]
-        ),
-        tuple(tuple(key) for key in whole["settled"]),
-    )
-    return Landed(merged, whole["position"])

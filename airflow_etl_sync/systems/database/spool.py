@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.systems.database.values import Reader
+from airflow_etl_sync.systems.spool import spooled
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,15 +22,7 @@ class Spool:
     """
 
     def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-        import pyarrow as pa
-
-        with tempfile.TemporaryDirectory(prefix="etl_sync_") as directory:  # for its owner only
-            path = str(Path(directory) / "rows")
-            with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-                for batch in batches:
-                    writer.write_batch(batch)
-            self._file = pa.memory_map(path)
-        self.table: pa.Table = pa.ipc.open_file(self._file).read_all()
+        self.table: pa.Table = spooled(schema, batches)
 
     @property
     def rows(self) -> int:
@@ -44,7 +35,6 @@ class Spool:
     def close(self) -> None:
         """Let go of the rows."""
         del self.table
-        self._file.close()
 
     def take(self, places: Sequence[int]) -> pa.RecordBatch:
         """The rows at some places, in that order."""

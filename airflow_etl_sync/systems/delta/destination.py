@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from airflow_etl_sync.core.model import LoadRules, TableName
 from airflow_etl_sync.errors import DestinationError, SchemaError, explaining
 from airflow_etl_sync.state.turnstile import wait_for
-from airflow_etl_sync.systems.base import Landed, Mark, Merged, MergeKeys, StagedChunk, Tolerance, named_elsewhere
+from airflow_etl_sync.systems.base import Landed, Mark, Merged, MergeKeys, StagedChunk, Tolerance
+from airflow_etl_sync.systems.columnar.destination import ColumnarDestination
+from airflow_etl_sync.systems.columnar.fitting import never_widens
 from airflow_etl_sync.systems.columnar.rows import make_ready, refuse_lacking
-from airflow_etl_sync.systems.columnar.spool import spooled
 from airflow_etl_sync.systems.columnar.types import type_name
 from airflow_etl_sync.systems.delta import log, merging
 from airflow_etl_sync.systems.delta.access import DeltaAccess
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 6
 
 
-class DeltaDestination:
+class DeltaDestination(ColumnarDestination):
     """Merges rows into a Delta table, see :class:`~airflow_etl_sync.systems.base.Destination`.
 
     A chunk is one commit, or none at all: it fails where anybody has committed since it looked at the table, and is
@@ -38,32 +39,15 @@ class DeltaDestination:
     """
 
     def __init__(self, access: DeltaAccess, table: TableName, state: Engine) -> None:
+        super().__init__(table, access.root, state)
         self._access = access
-        self._table = table
-        self._name = str(table)
-        self._target = named_elsewhere(table, access.root)
         self._uri = access.uri(table)
-        self._engine = state
-        self._staged: dict[str, pa.Table] = {}
-
-    @property
-    def engine(self) -> Engine:
-        return self._engine
-
-    @property
-    def target(self) -> str:
-        return self._target
 
     def types(self) -> dict[str, str]:
         """The type of each of the table's columns, as PostgreSQL calls the like; no table yet, none."""
         with explaining(DestinationError, f"look at {self._name!r}", delta_fault_of):
             table = self._open()
             return {} if table is None else {name: type_name(type_) for name, type_ in _columns(table).items()}
-
-    def stage(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StagedChunk:
-        """Bring the batches to this machine's disk."""
-        self._staged[name] = spooled(schema, batches)
-        return StagedChunk(name, schema)
 
     def merge(
         self,
@@ -104,7 +88,7 @@ class DeltaDestination:
         if table is not None and mark is not None:
             log.refuse_landed(table, mark, self._name)
         columns, required = ({}, []) if table is None else (_columns(table), _required(table))
-        ready = make_ready(self._name, columns, required, chunk, rows, keys, rules, tolerance, _never_widens)
+        ready = make_ready(self._name, columns, required, chunk, rows, keys, rules, tolerance, never_widens)
         source = ready.with_time()
         if table is None:
             table = self._create(source.schema, rules)
@@ -138,10 +122,6 @@ class DeltaDestination:
             partition_by=list(self._access.partitions.get(self._name, ())),
             commit_properties=CommitProperties(max_commit_retries=0),
         )
-
-
-def _never_widens(column: pa.DataType, values: pa.DataType) -> None:
-    """A column of a Delta table keeps its type here."""
 
 
 def _columns(table: DeltaTable) -> dict[str, pa.DataType]:

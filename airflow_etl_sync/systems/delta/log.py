@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_etl_sync.errors import StateError
+from airflow_etl_sync.systems import remembered
 from airflow_etl_sync.systems.base import Landed, Mark, Merged
-from airflow_etl_sync.systems.columnar import remembered
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
@@ -34,14 +33,9 @@ def landed(table: DeltaTable, extraction_id: str) -> dict[int, Landed]:
 def refuse_landed(table: DeltaTable, mark: Mark, target: str) -> None:
     """:raises StateError: where the chunk has landed, or a newer run of the sync has"""
     if mark.number in _numbers(table, mark.extraction_id):
-        raise StateError(
-            f"Chunk {mark.number} of {mark.sync_key!r} has been loaded by another try meanwhile.", is_retryable=True
-        )
+        raise remembered.has_landed(mark)
     if mark.yields and _turn(table, mark.sync_key) > mark.turn:
-        raise StateError(
-            f"A newer run of {mark.sync_key!r} has loaded {target}, so this one may not load older rows over its rows. "
-            "Clear the extract task to run again, one run at a time (max_active_runs=1)."
-        )
+        raise remembered.newer_has_landed(mark, target)
 
 
 def properties(table: DeltaTable, mark: Mark, merged: Merged) -> CommitProperties:

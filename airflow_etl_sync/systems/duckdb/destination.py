@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_etl_sync.core.model import LoadRules, TableName
 from airflow_etl_sync.errors import DestinationError, SchemaError, explaining
 from airflow_etl_sync.state.turnstile import wait_for
-from airflow_etl_sync.systems.base import Landed, Merged, MergeKeys, StagedChunk, Tolerance, named_elsewhere
+from airflow_etl_sync.systems.base import Landed, Merged, MergeKeys, StagedChunk, Tolerance
+from airflow_etl_sync.systems.columnar.destination import ColumnarDestination
 from airflow_etl_sync.systems.columnar.rows import Ready, make_ready, refuse_lacking
-from airflow_etl_sync.systems.columnar.spool import spooled
 from airflow_etl_sync.systems.duckdb import memory, sql
 from airflow_etl_sync.systems.duckdb.faults import duckdb_fault_of, why_busy
 from airflow_etl_sync.systems.duckdb.types import arrow_type_of, declared_type, wider
@@ -27,7 +27,7 @@ BUSY_SECONDS = 30.0
 """So long another process that has the file open is waited for."""
 
 
-class DuckDbDestination:
+class DuckDbDestination(ColumnarDestination):
     """Merges rows into a table of DuckDB, see :class:`~airflow_etl_sync.systems.base.Destination`.
 
     The file is open only while a chunk is merged, in one transaction.
@@ -38,25 +38,8 @@ class DuckDbDestination:
     """
 
     def __init__(self, path: Path, table: TableName, state: Engine) -> None:
+        super().__init__(table, f"duckdb:///{path}", state)
         self._path = path
-        self._table = table
-        self._name = str(table)
-        self._target = named_elsewhere(table, f"duckdb:///{path}")
-        self._engine = state
-        self._staged: dict[str, pa.Table] = {}
-
-    @property
-    def engine(self) -> Engine:
-        return self._engine
-
-    @property
-    def target(self) -> str:
-        return self._target
-
-    def stage(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StagedChunk:
-        """Bring the batches to this machine's disk."""
-        self._staged[name] = spooled(schema, batches)
-        return StagedChunk(name, schema)
 
     def merge(
         self,

@@ -6,15 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from airflow_etl_sync.errors import StateError
+from airflow_etl_sync.systems import remembered
 from airflow_etl_sync.systems.base import Landed, Mark, Merged
-from airflow_etl_sync.systems.columnar import remembered
 from airflow_etl_sync.systems.duckdb import sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-_WEEK = 7 * 86_400 * 1_000_000
 
 
 def landed(connection: DuckDBPyConnection, target: str, extraction_id: str) -> Mapping[int, Landed]:
@@ -31,14 +28,9 @@ def refuse_landed(connection: DuckDBPyConnection, target: str, mark: Mark) -> No
     connection.execute(sql.CREATE_MEMORY)
     numbers = [row[0] for row in connection.execute(sql.FIND_LANDED, [target, mark.extraction_id]).fetchall()]
     if mark.number in numbers:
-        raise StateError(
-            f"Chunk {mark.number} of {mark.sync_key!r} has been loaded by another try meanwhile.", is_retryable=True
-        )
+        raise remembered.has_landed(mark)
     if mark.yields and _turn(connection, target, mark) > mark.turn:
-        raise StateError(
-            f"A newer run of {mark.sync_key!r} has loaded {target}, so this one may not load older rows over its rows. "
-            "Clear the extract task to run again, one run at a time (max_active_runs=1)."
-        )
+        raise remembered.newer_has_landed(mark, target)
 
 
 def note(connection: DuckDBPyConnection, target: str, mark: Mark, merged: Merged) -> None:
@@ -50,7 +42,7 @@ def note(connection: DuckDBPyConnection, target: str, mark: Mark, merged: Merged
         turn = max(mark.turn, _turn(connection, target, mark))
         connection.execute(sql.FORGET_TURN, [target, mark.sync_key])
         connection.execute(sql.NOTE_TURN, [target, mark.sync_key, turn])
-        connection.execute(sql.FORGET_LANDED, [target, mark.sync_key, turn, turn - _WEEK])
+        connection.execute(sql.FORGET_LANDED, [target, mark.sync_key, turn, turn - remembered.WEEK])
 
 
 def _turn(connection: DuckDBPyConnection, target: str, mark: Mark) -> int:

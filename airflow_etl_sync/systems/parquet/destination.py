@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from airflow_etl_sync.core.model import LoadRules, TableName
 from airflow_etl_sync.errors import ConfigurationError, DestinationError, StateError, explaining
 from airflow_etl_sync.faults import Fault, fault_of
-from airflow_etl_sync.systems.base import Landed, Mark, Merged, MergeKeys, StagedChunk, Tolerance, named_elsewhere
-from airflow_etl_sync.systems.columnar import remembered
+from airflow_etl_sync.systems import remembered
+from airflow_etl_sync.systems.base import Landed, Mark, Merged, MergeKeys, StagedChunk, Tolerance
+from airflow_etl_sync.systems.columnar.destination import ColumnarDestination
+from airflow_etl_sync.systems.columnar.fitting import never_widens
 from airflow_etl_sync.systems.columnar.rows import Ready, make_ready
-from airflow_etl_sync.systems.columnar.spool import spooled
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +28,7 @@ _NAME = re.compile(r"(?P<run>[^-]+)-(?P<number>\d+)-(?P<part>\d+)of(?P<parts>\d+
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
-class ParquetDestination:
+class ParquetDestination(ColumnarDestination):
     """Adds rows to a directory of Parquet files, see :class:`~airflow_etl_sync.systems.base.Destination`.
 
     A chunk is one file, or one for each partition, named for the run and the chunk; its footer says what the merge came
@@ -41,27 +42,10 @@ class ParquetDestination:
     """
 
     def __init__(self, files: LakeFiles, table: TableName, state: Engine, partitions: Sequence[str] = ()) -> None:
+        super().__init__(table, files.root, state)
         self._files = files
-        self._table = table
-        self._name = str(table)
-        self._target = named_elsewhere(table, files.root)
         self._directory = "/".join(part for part in (table.schema, table.name) if part)
-        self._engine = state
         self._partitions = tuple(partitions)
-        self._staged: dict[str, pa.Table] = {}
-
-    @property
-    def engine(self) -> Engine:
-        return self._engine
-
-    @property
-    def target(self) -> str:
-        return self._target
-
-    def stage(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StagedChunk:
-        """Bring the batches to this machine's disk."""
-        self._staged[name] = spooled(schema, batches)
-        return StagedChunk(name, schema)
 
     def merge(
         self,
@@ -83,7 +67,7 @@ class ParquetDestination:
                     f"Chunk {mark.number} of {mark.sync_key!r} has been loaded by another try meanwhile.",
                     is_retryable=True,
                 )
-            ready = make_ready(self._name, {}, (), chunk, rows, keys, rules, tolerance, _never_widens, is_keyed=False)
+            ready = make_ready(self._name, {}, (), chunk, rows, keys, rules, tolerance, never_widens, is_keyed=False)
             merged = ready.merged(ready.table.num_rows, 0)
             self._write(ready, mark, merged, left)
         return merged
@@ -174,7 +158,3 @@ def _beginning(extraction_id: str, number: int | None = None) -> str:
 
 def _value_text(value: Any) -> str:
     return _NO_VALUE if value is None else quote(str(value), safe="") or _NO_VALUE
-
-
-def _never_widens(column: pa.DataType, values: pa.DataType) -> None:
-    """There is no table whose column could be widened."""
