@@ -11,6 +11,17 @@ from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.state.watermarks import Watermark
 from airflow_etl_sync.systems.base import OpenedWindow
 
+TIME_LAG = timedelta(minutes=5)
+"""How far a watermark that is a time stays behind where no lag is set and nobody tells who is writing."""
+
+NUMBERS_LAG = 1_000
+"""The same of one that is a number."""
+
+
+def fixed_distance(distance: object, *, is_set: bool) -> str:
+    """What protects from late commits, in words: a distance that the author has set, or else one of those above."""
+    return f"fixed distance of {distance}" + ("" if is_set else ", as no lag is set")
+
 
 @dataclass(frozen=True, slots=True)
 class Start:

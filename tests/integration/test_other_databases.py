@@ -18,7 +18,8 @@ import pytest
 from airflow_etl_sync.core.model import CursorValue, Stream, TableName, Window, WindowRules
 from airflow_etl_sync.errors import ConfigurationError, DataError, EtlSyncError, SourceError
 from airflow_etl_sync.state.watermarks import Watermark
-from airflow_etl_sync.systems.database import access, windows
+from airflow_etl_sync.systems import bounds
+from airflow_etl_sync.systems.database import access
 from airflow_etl_sync.systems.database.access import mysql_access, sqlite_access
 from airflow_etl_sync.systems.database.source import DatabaseSource
 from tests.mariadb import REQUIRED, MariaDb, new_mariadb
@@ -308,4 +309,4 @@ def test_a_mariadb_that_must_be_there_is_missed(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_default_distance_is_told_where_the_manual_tells_it() -> None:
-    assert timedelta(minutes=5) == windows.TIME_LAG
+    assert timedelta(minutes=5) == bounds.TIME_LAG

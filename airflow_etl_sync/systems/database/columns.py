@@ -222,18 +222,6 @@ def _arrow_type(kind: Kind) -> pa.DataType:
     return temporal[name] if name in temporal else getattr(pa, name)()
 
 
-def _read_moment(text: str) -> datetime:
-    moment = moments.parse(text)
-    if moment.tzinfo is not None:
-        raise ValueError("a zone, where the column has none")
-    return moment
-
-
-def _read_instant(text: str) -> datetime:
-    moment = moments.parse(text)
-    return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
-
-
 def _read_number(text: str) -> Decimal:
     number = Decimal(text)
     if not number.is_finite():
@@ -252,8 +240,8 @@ _READERS: dict[Kind, Callable[[str], Any]] = {
     "text": str,
     "bytes": bytes.fromhex,
     "date": moments.parse_day,
-    "timestamp": _read_moment,
-    "timestamptz": _read_instant,
+    "timestamp": moments.parse_naive,
+    "timestamptz": moments.parse_instant,
     "time": time.fromisoformat,
     "interval": str,
     "bits": lambda text: int(text, 2),

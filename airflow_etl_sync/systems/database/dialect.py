@@ -11,6 +11,7 @@ from sqlalchemy import func, inspect, select, types
 
 from airflow_etl_sync.core.model import CursorType, Stream
 from airflow_etl_sync.errors import ConfigurationError
+from airflow_etl_sync.systems.bounds import NUMBERS_LAG
 from airflow_etl_sync.systems.database import sql
 from airflow_etl_sync.systems.database.columns import DatabaseColumn, Kind
 
@@ -35,7 +36,7 @@ class Found:
 class Dialect:
     """A database that is known by nothing but SQLAlchemy's description of it."""
 
-    numbers_lag: ClassVar[int] = 1_000
+    numbers_lag: ClassVar[int] = NUMBERS_LAG
     """How far below the largest number a watermark stays where no lag is set: others may have drawn one before it and
     not have committed."""
 

@@ -26,6 +26,26 @@ def parse(text: str) -> datetime:
     return datetime(*numbers, fraction, tzinfo=_zone(match["zone"]))  # type: ignore[arg-type,misc]
 
 
+def parse_naive(text: str) -> datetime:
+    """The moment that a text writes for a column without a zone.
+
+    :raises ValueError: as :func:`parse`, and where it has one
+    """
+    moment = parse(text)
+    if moment.tzinfo is not None:
+        raise ValueError("a zone, where the column has none")
+    return moment
+
+
+def parse_instant(text: str) -> datetime:
+    """The instant that a text writes, at UTC; one without a zone is taken as UTC.
+
+    :raises ValueError: as :func:`parse`
+    """
+    moment = parse(text)
+    return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
+
+
 def parse_day(text: str) -> date:
     """The day that a text in ISO 8601 writes.
 

@@ -137,18 +137,6 @@ def _parse_bytes(text: str) -> bytes:
     return bytes.fromhex(text[2:])
 
 
-def _parse_naive(text: str) -> datetime:
-    moment = moments.parse(text)
-    if moment.tzinfo is not None:
-        raise ValueError("a zone")
-    return moment
-
-
-def _parse_aware(text: str) -> datetime:
-    moment = moments.parse(text)
-    return (moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment).astimezone(timezone.utc)
-
-
 _PARSERS: dict[Kind, Callable[[str], Any]] = {
     "integer": int,
     "numeric": Decimal,
@@ -158,8 +146,8 @@ _PARSERS: dict[Kind, Callable[[str], Any]] = {
     "text": str,
     "bytes": _parse_bytes,
     "date": moments.parse_day,
-    "timestamp": _parse_naive,
-    "timestamptz": _parse_aware,
+    "timestamp": moments.parse_naive,
+    "timestamptz": moments.parse_instant,
     "time": time.fromisoformat,
     "uuid": UUID,
 }
@@ -259,7 +247,7 @@ def _day(found: Any) -> date:
 
 def _naive(found: Any) -> datetime:
     if isinstance(found, str):
-        return _parse_naive(found)
+        return moments.parse_naive(found)
     if not isinstance(found, date):
         raise TypeError
     moment: datetime = found if isinstance(found, datetime) else datetime.combine(found, time())
@@ -270,7 +258,7 @@ def _naive(found: Any) -> datetime:
 
 def _aware(found: Any) -> datetime:
     if isinstance(found, str):
-        return _parse_aware(found)
+        return moments.parse_instant(found)
     moment: datetime = found.replace(tzinfo=timezone.utc) if found.tzinfo is None else found
     return moment.astimezone(timezone.utc)
 

@@ -16,7 +16,7 @@ from airflow_etl_sync.core.model import TIME_CURSORS, CursorType, CursorValue, S
 from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.state.watermarks import Watermark
 from airflow_etl_sync.systems.base import OpenedWindow
-from airflow_etl_sync.systems.bounds import Start, start_of
+from airflow_etl_sync.systems.bounds import TIME_LAG, Start, fixed_distance, start_of
 from airflow_etl_sync.systems.database import moments, sql
 from airflow_etl_sync.systems.database.columns import DatabaseColumn, canonical
 from airflow_etl_sync.systems.database.dialect import Dialect
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 log = logging.getLogger(__name__)
-
-TIME_LAG = timedelta(minutes=5)
-"""How far a watermark that is a time stays behind where no lag is set."""
 
 
 def open_window(
@@ -64,7 +61,7 @@ def open_window(
 
 def _protection(distance: str, *, is_set: bool, cursor_type: CursorType) -> str:
     if distance:
-        return f"fixed distance of {distance}" + ("" if is_set else ", as no lag is set")
+        return fixed_distance(distance, is_set=is_set)
     return "none: texts have no distance" if cursor_type == "text" else "one writer at a time"
 
 

@@ -15,17 +15,11 @@ from airflow_etl_sync.core.model import TIME_CURSORS, CursorValue, Stream, Windo
 from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.state.watermarks import Watermark
 from airflow_etl_sync.systems.base import OpenedWindow
-from airflow_etl_sync.systems.bounds import start_of
+from airflow_etl_sync.systems.bounds import NUMBERS_LAG, TIME_LAG, fixed_distance, start_of
 from airflow_etl_sync.systems.database import moments
 from airflow_etl_sync.systems.database.columns import DatabaseColumn, canonical
 from airflow_etl_sync.systems.reading import unfit_cursor
 from airflow_etl_sync.systems.records.highest import lagging, not_ahead_of
-
-TIME_LAG = timedelta(minutes=5)
-"""How far a watermark that is a time stays behind where no lag is set."""
-
-NUMBERS_LAG = 1_000
-"""The same of one that is a number."""
 
 Lag = timedelta | int
 
@@ -55,7 +49,7 @@ def _protection(cursor: DatabaseColumn, rules: WindowRules) -> str:
     lag = lag_of(cursor, rules)
     if not lag:
         return "none: texts have no distance"
-    return f"fixed distance of {lag}" + ("" if rules.lag else ", as no lag is set")
+    return fixed_distance(lag, is_set=bool(rules.lag))
 
 
 def high_of(
