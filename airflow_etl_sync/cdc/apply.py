@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from airflow_etl_sync.cdc import apply_sql
 from airflow_etl_sync.cdc.appender import Appender
 from airflow_etl_sync.cdc.appending import Record
+from airflow_etl_sync.cdc.change_log import RowsAgain
 from airflow_etl_sync.cdc.fold import Fold, TableFold
 from airflow_etl_sync.cdc.landing import FOREIGN_KEY_VIOLATION, Landing
 from airflow_etl_sync.cdc.piece import TablePiece
-from airflow_etl_sync.cdc.reselect import SourceRows
 from airflow_etl_sync.cdc.tables import CdcCounts, CdcTable, SourceTable
 from airflow_etl_sync.cdc.targets import TargetState, empty, look_at, refer_to_each_other, with_flag
 from airflow_etl_sync.core.changes import Relation
@@ -78,7 +78,7 @@ class Applier:
         destination: PostgresAccess,
         tables: Sequence[SourceTable],
         types: TypesOfRelations,
-        source: SourceRows,
+        source: RowsAgain,
         run: Run,
         records: Mapping[str, Record] | None = None,
     ) -> None:

@@ -8,10 +8,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.cdc import apply_sql
+from airflow_etl_sync.cdc.change_log import RowsAgain
 from airflow_etl_sync.cdc.columns import last_words
 from airflow_etl_sync.cdc.fold import TableFold, Upsert
 from airflow_etl_sync.cdc.keyed import Key
-from airflow_etl_sync.cdc.reselect import SourceRows
 from airflow_etl_sync.cdc.tables import CdcTable
 from airflow_etl_sync.cdc.targets import TargetState
 from airflow_etl_sync.core.changes import UNCHANGED, Value
@@ -61,7 +61,7 @@ class TablePiece:
     terms: CdcTable
     destination: PostgresDestination
     types: dict[str, ColumnTypes]
-    source: SourceRows
+    source: RowsAgain
     new_name: Callable[[], str]
     has_moved: bool = True
     chunks: list[Chunk] = field(default_factory=list)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.cdc import sql
+from airflow_etl_sync.cdc.change_log import LogHealth
 from airflow_etl_sync.cdc.preflight import Examined, Finding, examine, late, missing
 from airflow_etl_sync.cdc.relation_types import TypedRelation, read_relation_types
+from airflow_etl_sync.cdc.reselect import look_up
 from airflow_etl_sync.cdc.source_state import read_slot
+from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
 from airflow_etl_sync.core.changes import Lsn, lsn_text
 from airflow_etl_sync.core.columns import ColumnTypes
 from airflow_etl_sync.core.model import LONGEST_NAME_BYTES, TableName
 from airflow_etl_sync.errors import ConfigurationError, SourceError, StateError, explaining
+from airflow_etl_sync.state.cdc_pipelines import Pipeline
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 if TYPE_CHECKING:
@@ -30,24 +34,6 @@ _COPY_ENDS = b"\xff\xff"
 _VALUE = 6
 """Where the only value of a row begins: behind the number of values, and its length."""
 _IN_USE, _UNDEFINED, _NOT_IN_STATE = "55006", "42704", "55000"
-
-
-@dataclass(frozen=True, slots=True)
-class SlotHealth:
-    """How a slot is.
-
-    :param retained_bytes: how much WAL the server keeps for it on its disk
-    :param lag_bytes: how much WAL was written since the confirmed position
-    :param lag_seconds: 0 where nothing was; else None, since a slot knows positions and no times
-    :param wal_status: ``reserved``, ``extended``, ``unreserved`` (about to be lost) or ``lost``
-    :param is_active: whether someone reads it now
-    """
-
-    retained_bytes: int
-    lag_bytes: int
-    lag_seconds: float | None
-    wal_status: str
-    is_active: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +63,15 @@ class ReplicationSlot:
         self.publications = (publication,) if isinstance(publication, str) else tuple(publication)
         _refuse_slot_name(slot)
         _refuse_publications(self.publications)
+
+    @property
+    def name(self) -> str:
+        """The log's name in the state tables."""
+        return self.slot
+
+    def text(self, position: Lsn) -> str:
+        """A position as PostgreSQL writes it."""
+        return lsn_text(position)
 
     def preflight(self, tables: Sequence[TableName] = ()) -> list[Finding]:
         """What is amiss, in the order in which it is to be mended; nothing is changed.
@@ -132,6 +127,20 @@ class ReplicationSlot:
             row: Any = connection.execute(sql.READ_FLUSHED).fetchone()
             return int(row[0])
 
+    def beginning(self) -> Lsn:
+        """Where a stream begins that has no position yet: at the slot's.
+
+        :raises StateError: where there is no such slot
+        """
+        return self.confirmed()
+
+    def look_up(self, tables: Sequence[CdcTable]) -> list[SourceTable]:
+        """Find the tables at the source.
+
+        :raises SchemaError: where one is missing, or has no key
+        """
+        return look_up(self._access, tables)
+
     def confirmed(self) -> Lsn:
         """The position up to which changes are acknowledged.
 
@@ -140,7 +149,7 @@ class ReplicationSlot:
         with self._connected("ask for the position of") as connection:
             return _confirmed(self.slot, connection)
 
-    def peek(self, upto: Lsn, changes: int) -> Generator[bytes]:
+    def peek(self, upto: Lsn, changes: int, *, pipeline: Pipeline | None = None) -> Generator[bytes]:
         """Yield messages of pgoutput, of whole transactions only, and leave them in the slot.
 
         The server decodes all of them before it gives the first, and is free for others' reading from then on;
@@ -148,6 +157,7 @@ class ReplicationSlot:
 
         :param upto: the position at which reading ends
         :param changes: the number of messages after which reading ends, at the end of a transaction
+        :param pipeline: not needed: the slot has a position of its own
         :raises StateError: where changes are lost, which asks for a resync
         :raises SourceError: where another session reads the slot
         """
@@ -162,7 +172,20 @@ class ReplicationSlot:
             examine(connection, self.slot, (), ()).refuse()
             connection.execute(sql.ADVANCE, {"slot": self.slot, "to": lsn_text(to)})
 
-    def health(self) -> SlotHealth:
+    def remembered(self) -> Mapping[str, Any]:
+        """Nothing: the server keeps what there is to remember."""
+        return {}
+
+    def lost(self, pipeline: Pipeline, confirmed: Lsn) -> StateError:
+        """What is said of a slot that is ahead of what is applied."""
+        return StateError(
+            f"The replication slot {self.slot!r} stands at {lsn_text(confirmed)}, and the changes of "
+            f"{pipeline.sync_key!r} are applied up to {lsn_text(pipeline.applied)} only: it was made anew, or "
+            "something else has read it, and what lies between is lost. Run once with resync, which copies the "
+            "tables afresh, and then reconcile those that are no histories to remove what was deleted meanwhile."
+        )
+
+    def health(self) -> LogHealth:
         """How the slot is.
 
         :raises StateError: where there is no such slot
@@ -172,7 +195,7 @@ class ReplicationSlot:
         if state is None:
             raise missing(self.slot).as_error()
         lag = max(state.lag_bytes or 0, 0)
-        return SlotHealth(
+        return LogHealth(
             retained_bytes=max(state.retained_bytes or 0, 0),
             lag_bytes=lag,
             lag_seconds=None if lag else 0.0,

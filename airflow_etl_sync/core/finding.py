@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from airflow_etl_sync.errors import ConfigurationError, EtlSyncError
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -22,3 +24,7 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.sentence}: {self.mending}."
+
+    def as_error(self) -> EtlSyncError:
+        """The error for who goes on regardless."""
+        return ConfigurationError(str(self))

@@ -1,4 +1,4 @@
-"""Changes from a replication slot → the destination's tables, batch by batch, each exactly once."""
+"""Changes from a source's log → the destination's tables, batch by batch, each exactly once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.cdc.apply import Applier
+from airflow_etl_sync.cdc.change_log import ChangeLog, LogHealth, RowsAgain
 from airflow_etl_sync.cdc.fold import Fold
 from airflow_etl_sync.cdc.history import Histories
-from airflow_etl_sync.cdc.reselect import SourceRows, look_up
-from airflow_etl_sync.cdc.slot import ReplicationSlot, SlotHealth
 from airflow_etl_sync.cdc.tables import CdcCounts, CdcTable, SourceTable
 from airflow_etl_sync.cdc.wanted import Wanted
 from airflow_etl_sync.core.changes import Lsn, lsn_text
@@ -51,7 +50,7 @@ class CdcReport:
     counts: CdcCounts
     batches: int
     applied: Lsn
-    health: SlotHealth
+    health: LogHealth
     lag_seconds: float
     failed_records: int
     warnings: tuple[str, ...]
@@ -71,8 +70,8 @@ class CdcReport:
 
 
 def capture(
-    slot: ReplicationSlot,
-    source: PostgresAccess,
+    changes: ChangeLog,
+    rows: RowsAgain,
     destination: PostgresAccess,
     *,
     sync_key: str,
@@ -88,6 +87,8 @@ def capture(
     slot advanced. So whatever is killed, the next run finds either both or neither, and skips what the slot gives
     once more. It moves no watermark and overtakes no run.
 
+    :param changes: where changes come from
+    :param rows: gives what the log leaves out
     :param sync_key: the name of the change stream
     :param first_copy: copies the tables that are not copied yet; without it they count as copied
     :param resync: forget the position and which tables are copied, and begin where the slot stands
@@ -95,24 +96,23 @@ def capture(
     :raises EtlSyncError: see :mod:`airflow_etl_sync.errors`; batches that were committed stay
     """
     began = time.monotonic()
-    cdc_opening.preflight(slot, tables_)
-    found = look_up(source, tables_)
+    cdc_opening.preflight(changes, tables_)
+    found = changes.look_up(tables_)
     engine = destination.engine()
     tables.ensure(engine)
-    run = cdc_opening.begin(destination, slot, sync_key, found, identity, resync=resync)
+    run = cdc_opening.begin(destination, changes, sync_key, found, identity, resync=resync)
     cdc_opening.copy(engine, run, found, first_copy)
-    rows = SourceRows(source)
     started_at = datetime.now(timezone.utc)
     capturing = _Capturing(
-        slot=slot,
+        changes=changes,
         engine=engine,
-        applier=Applier(destination, found, slot, rows, run, cdc_opening.read_records(engine, sync_key, found)),
+        applier=Applier(destination, found, changes, rows, run, cdc_opening.read_records(engine, sync_key, found)),
         rows=rows,
         run=run,
         wanted=Wanted(found),
         limits=limits or CaptureLimits(),
     )
-    until = slot.flushed()
+    until = changes.flushed()
     while not capturing.is_done:
         capturing.batch(until)
     warnings = _watch_partitions(engine, sync_key, found, capturing)
@@ -120,13 +120,13 @@ def capture(
         runs.mark_captured(connection, run.extraction_id)
         open_records = health.count_open(connection, sync_key)
     seconds = time.monotonic() - began
-    log.info("Captured %s up to %s: %s, %.1f s", sync_key, lsn_text(capturing.applied), capturing.counts, seconds)
+    log.info("Captured %s up to %s: %s, %.1f s", sync_key, changes.text(capturing.applied), capturing.counts, seconds)
     return CdcReport(
         extraction_id=run.extraction_id,
         counts=capturing.counts,
         batches=capturing.batches,
         applied=capturing.applied,
-        health=slot.health(),
+        health=changes.health(),
         lag_seconds=max(0.0, (started_at - (capturing.oldest or started_at)).total_seconds()),
         failed_records=open_records,
         warnings=tuple(warnings),
@@ -136,17 +136,17 @@ def capture(
 
 @dataclass(slots=True, kw_only=True)
 class _Capturing:
-    """One run's way through the slot.
+    """One run's way through the log.
 
     :param applied: the position that was reached
     :param oldest: when the first transaction was committed, by the source's clock
     :param is_done: whether nothing is left before the position that the run goes for
     """
 
-    slot: ReplicationSlot
+    changes: ChangeLog
     engine: Engine
     applier: Applier
-    rows: SourceRows
+    rows: RowsAgain
     run: Run
     wanted: Wanted
     limits: CaptureLimits
@@ -166,25 +166,27 @@ class _Capturing:
             with (
                 _collecting_seldom(),
                 pieces.applied_beside(),
-                closing(self.slot.peek(until, self.limits.batch_changes)) as messages,
+                closing(self.changes.peek(until, self.limits.batch_changes, pipeline=pipeline)) as messages,
             ):
                 batch.take(messages)
-            cdc_opening.refuse_gap(pipeline, self.slot.confirmed())
+            cdc_opening.refuse_gap(self.changes, pipeline, self.changes.confirmed())
             self._note_reselected(connection)
             is_done = batch.messages < self.limits.batch_changes
             reached = max(pipeline.applied, batch.committed or 0, until if is_done else 0)
             cdc_pipelines.set_applied(connection, self.run.sync_key, reached, committed=batch.committed)
+            if remembered := self.changes.remembered():
+                cdc_pipelines.set_metadata(connection, self.run.sync_key, {**pipeline.metadata, **remembered})
             counts = pieces.counts + CdcCounts(transactions=batch.transactions)
             runs.record_captured(
                 connection, self.run.extraction_id, counts.rows, changes=counts.changes, deleted=counts.deleted
             )
-        self.slot.advance(reached)
+        self.changes.advance(reached)
         self.counts += counts
         self.applied, self.is_done = reached, is_done
         self.truncated |= pieces.truncated
         self.oldest = self.oldest or batch.oldest
         self.batches += 1
-        log.info("Applied a batch up to %s: %s", lsn_text(reached), counts)
+        log.info("Applied a batch up to %s: %s", self.changes.text(reached), counts)
 
     def _new_batch(self, connection: Connection, pipeline: Pipeline) -> tuple[Pieces, Batch]:
         histories = Histories(self.wanted.histories)

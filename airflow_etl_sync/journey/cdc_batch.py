@@ -9,10 +9,10 @@ from typing import cast
 
 import numpy as np
 
+from airflow_etl_sync.cdc.change_log import RowsAgain
 from airflow_etl_sync.cdc.history import Moment
 from airflow_etl_sync.cdc.messages import Messages, Places, in_blocks
 from airflow_etl_sync.cdc.pgoutput import Decoder
-from airflow_etl_sync.cdc.reselect import SourceRows
 from airflow_etl_sync.cdc.wanted import Wanted
 from airflow_etl_sync.core.changes import Begin, Commit, Delete, Insert, Lsn, Truncate, Update
 from airflow_etl_sync.journey.cdc_pieces import Pieces
@@ -41,7 +41,7 @@ class Batch:
 
     pieces: Pieces
     wanted: Wanted
-    rows: SourceRows
+    rows: RowsAgain
     applied: Lsn
     moment: Moment
     messages: int = 0

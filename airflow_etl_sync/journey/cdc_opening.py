@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from airflow_etl_sync.cdc import history_sql
 from airflow_etl_sync.cdc.appending import Record, another_log
+from airflow_etl_sync.cdc.change_log import ChangeLog
 from airflow_etl_sync.cdc.history_target import HistoryTarget
-from airflow_etl_sync.cdc.slot import ReplicationSlot
 from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
 from airflow_etl_sync.core.changes import Lsn, lsn_of, lsn_text
 from airflow_etl_sync.core.history import just_before
 from airflow_etl_sync.core.model import RunIdentity, Window
-from airflow_etl_sync.errors import DestinationError, StateError, explaining
+from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.state import cdc_histories, cdc_pipelines, runs
 from airflow_etl_sync.state.cdc_pipelines import Pipeline
 from airflow_etl_sync.state.runs import Run
@@ -33,9 +33,9 @@ FirstCopy = Callable[[Sequence[SourceTable], Run], None]
 a newer run than the one given has begun."""
 
 
-def preflight(slot: ReplicationSlot, tables_: Sequence[CdcTable]) -> None:
+def preflight(changes: ChangeLog, tables_: Sequence[CdcTable]) -> None:
     """Refuse what would lose changes, before anything is read; the rest is worth a warning."""
-    findings = slot.preflight([table.source for table in tables_])
+    findings = changes.preflight([table.source for table in tables_])
     for finding in findings:
         if finding.is_error:
             raise finding.as_error()
@@ -44,7 +44,7 @@ def preflight(slot: ReplicationSlot, tables_: Sequence[CdcTable]) -> None:
 
 def begin(
     destination: PostgresAccess,
-    slot: ReplicationSlot,
+    changes: ChangeLog,
     sync_key: str,
     found: Sequence[SourceTable],
     identity: RunIdentity,
@@ -55,18 +55,18 @@ def begin(
 
     :raises StateError: where changes are missing, or a history's positions are not those of this source
     """
-    confirmed, flushed = slot.confirmed(), slot.flushed()
+    name, confirmed, beginning, flushed = changes.name, changes.confirmed(), changes.beginning(), changes.flushed()
     pairs = [(str(table.terms.source), str(table.terms.target)) for table in found]
     with explaining(DestinationError, "write the state tables"), destination.engine().begin() as connection:
         remembered: dict[str, str] = {}
         if resync:
-            remembered = _forget(connection, slot, sync_key)
-            confirmed = slot.confirmed()
-        publication = ",".join(slot.publications)
-        pipeline = cdc_pipelines.get_or_create(connection, sync_key, slot.slot, publication, confirmed)
+            remembered = _forget(connection, name, flushed, sync_key)
+            confirmed, beginning = changes.confirmed(), changes.beginning()
+        publication = ",".join(changes.publications)
+        pipeline = cdc_pipelines.get_or_create(connection, sync_key, name, publication, beginning)
         if remembered:
             cdc_pipelines.set_metadata(connection, sync_key, remembered)
-        refuse_gap(pipeline, confirmed)
+        refuse_gap(changes, pipeline, confirmed)
         cdc_pipelines.register(connection, sync_key, pairs)
         _begin_histories(connection, destination, pipeline, found, flushed)
         runs.abandon_captures(connection, sync_key)
@@ -75,33 +75,29 @@ def begin(
             identity,
             sync_key=sync_key,
             kind="cdc",
-            window=Window(protection=f"replication slot {slot.slot}, from {lsn_text(pipeline.applied)}"),
+            window=Window(protection=f"the log {name}, from {changes.text(pipeline.applied)}"),
         )
 
 
-def refuse_gap(pipeline: Pipeline, confirmed: Lsn) -> None:
-    """Refuse to go on where changes are missing: a slot may be behind what is applied, never ahead of it.
+def refuse_gap(changes: ChangeLog, pipeline: Pipeline, confirmed: Lsn) -> None:
+    """Refuse to go on where changes are missing: a log may reach behind what is applied, never begin ahead of it.
 
     A slot that is made anew begins behind all that is in the log by then, so behind all that has been read by then.
     Asked between the reading of changes and the commit that applies them, this sees whether it still is the slot that
     what is applied came from; one that is made anew later is ahead of that commit, too, and is seen the next time.
 
+    :param confirmed: the position before which the log gives nothing any more
     :raises StateError: where it is ahead
     """
     if confirmed > max(pipeline.applied, lsn_of(pipeline.metadata.get(_APPLIED_BEFORE, "0/0"))):
-        raise StateError(
-            f"The replication slot {pipeline.slot!r} stands at {lsn_text(confirmed)}, and the changes of "
-            f"{pipeline.sync_key!r} are applied up to {lsn_text(pipeline.applied)} only: it was made anew, or "
-            "something else has read it, and what lies between is lost. Run once with resync, which copies the "
-            "tables afresh, and then reconcile those that are no histories to remove what was deleted meanwhile."
-        )
+        raise changes.lost(pipeline, confirmed)
 
 
-def _forget(connection: Connection, slot: ReplicationSlot, sync_key: str) -> dict[str, str]:
+def _forget(connection: Connection, name: str, flushed: Lsn, sync_key: str) -> dict[str, str]:
     """Forget a stream, but for the position up to which a slow run may still acknowledge what it has applied."""
     former = cdc_pipelines.get(connection, sync_key, lock=True)
     cdc_pipelines.forget(connection, sync_key)
-    if former is None or former.slot != slot.slot or former.applied > slot.flushed():
+    if former is None or former.slot != name or former.applied > flushed:
         return {}
     return {_APPLIED_BEFORE: lsn_text(former.applied)}
 

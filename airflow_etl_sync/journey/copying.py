@@ -13,24 +13,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import closing
 
 from sqlalchemy import Engine
 
+from airflow_etl_sync.cdc.change_log import CopySource
 from airflow_etl_sync.cdc.history_target import CopyPlace, HistoryCopy, HistoryTarget
 from airflow_etl_sync.cdc.tables import CdcTable
-from airflow_etl_sync.cdc.visibility import read_written, read_written_at, wait_until_visible
 from airflow_etl_sync.core.changes import lsn_text
 from airflow_etl_sync.core.history import just_before
-from airflow_etl_sync.core.model import Counts, RunIdentity, Stream, TableName, WindowRules
-from airflow_etl_sync.errors import DestinationError, SourceError, explaining
+from airflow_etl_sync.core.model import Counts, RunIdentity, TableName, WindowRules
+from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.journey.sync import sync
 from airflow_etl_sync.state import cdc_histories, cdc_pipelines, runs, watermarks
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.systems.base import Destination
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
-from airflow_etl_sync.systems.postgres.source import PostgresSource
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +36,7 @@ CHUNK_ROWS = 250_000
 
 
 def copy_tables(
-    source: PostgresAccess,
+    source: CopySource,
     destination: PostgresAccess,
     sync_key: str,
     tables: Sequence[CdcTable],
@@ -52,6 +50,7 @@ def copy_tables(
     Killed and run again, the same task goes on behind the last chunk, and another begins that table anew. So does the
     same task where the pipeline stands elsewhere by now: what was copied is older than what is still to be told.
 
+    :param source: gives the tables whole
     :param run: the capture for which they are copied
     :raises StateError: where a newer capture has begun: it copies what is not ready, and this one must not say that
         it is
@@ -66,11 +65,11 @@ def copy_tables(
         if status.get(str(table.source)) == "ready":
             continue
         place = _place(source, state, sync_key, table) if table.is_history else None
-        wait_until_visible(source)
+        source.wait_until_visible()
         key = copy_key(sync_key, table.source)
-        stream = Stream(sync_key=key, cursor_field="xmin", table=table.source)
+        rows, stream = source.table(key, table)
         report = sync(
-            PostgresSource(source, stream),
+            rows,
             _target(destination, table, place),
             stream=stream,
             window_rules=WindowRules(full_refresh=True),
@@ -79,8 +78,7 @@ def copy_tables(
             chunk_rows=chunk_rows,
             resumable_at=applied,
         )
-        with explaining(SourceError, "ask for the position of the log"), closing(source.connect()) as connection:
-            until = read_written(connection)
+        until, _ = source.written()
         _close(state, run, key, table, until)
         log.info("Copied %s into %s: %s", table.source, table.target, report.counts)
         counts += report.counts
@@ -92,10 +90,9 @@ def copy_key(sync_key: str, table: TableName) -> str:
     return f"{sync_key} copies {table}"
 
 
-def _place(source: PostgresAccess, state: Engine, sync_key: str, table: CdcTable) -> CopyPlace:
+def _place(source: CopySource, state: Engine, sync_key: str, table: CdcTable) -> CopyPlace:
     """Give the rows of a history's copy their position, before the wait for what stands before it to be visible."""
-    with explaining(SourceError, "ask for the position of the log"), closing(source.connect()) as connection:
-        written, read_at = read_written_at(connection)
+    written, read_at = source.written()
     with explaining(DestinationError, "note where a copy begins"), state.begin() as noting:
         kept = cdc_histories.begin_copy(noting, sync_key, str(table.source), just_before(written), read_at)
     return CopyPlace(kept.copied_at or 0, kept.read_at or "")

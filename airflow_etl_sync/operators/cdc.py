@@ -149,6 +149,7 @@ class CdcSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         return report.to_json()
 
     def _capture(self, context: Context) -> CdcReport:
+        from airflow_etl_sync.cdc.reselect import SourceRows
         from airflow_etl_sync.hooks.cdc import PostgresCdcHook
         from airflow_etl_sync.journey.cdc import capture
         from airflow_etl_sync.journey.cdc_pieces import CaptureLimits
@@ -168,7 +169,7 @@ class CdcSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         copy = partial(_copy, hook, destination, sync_key, identity)
         source = hook.access()
         report = capture(
-            slot, source, destination,
+            slot, SourceRows(source), destination,
             sync_key=sync_key, tables_=tables, identity=identity, limits=limits,
             first_copy=copy if arguments.as_flag("copy_existing", self.copy_existing, default=True) else None,
             resync=arguments.as_flag("resync", self.resync),
@@ -198,6 +199,7 @@ def _copy(
     tables: Sequence[SourceTable],
     run: Run,
 ) -> None:
+    from airflow_etl_sync.cdc.copy_source import PostgresTables
     from airflow_etl_sync.journey.copying import copy_tables
 
-    copy_tables(hook.access(), destination, sync_key, [each.terms for each in tables], identity, run)
+    copy_tables(PostgresTables(hook.access()), destination, sync_key, [each.terms for each in tables], identity, run)

@@ -13,7 +13,7 @@ from airflow_etl_sync.state import overview
 from airflow_etl_sync.state.overview import SyncState
 
 if TYPE_CHECKING:
-    from airflow_etl_sync.cdc.slot import SlotHealth
+    from airflow_etl_sync.cdc.change_log import LogHealth
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 _AT_ONCE = 8
@@ -39,7 +39,7 @@ class Place:
 class Capture:
     """How a replication slot is, or one sentence on why it cannot be seen."""
 
-    health: SlotHealth | None = None
+    health: LogHealth | None = None
     trouble: str | None = None
 
 

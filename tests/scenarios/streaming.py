@@ -16,6 +16,8 @@ from typing import Any
 
 import psycopg
 
+from airflow_etl_sync.cdc.copy_source import PostgresTables
+from airflow_etl_sync.cdc.reselect import SourceRows
 from airflow_etl_sync.cdc.slot import ReplicationSlot
 from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
 from airflow_etl_sync.core.history import ApplyMode
@@ -93,7 +95,7 @@ class Capture:
     def copy(self, tables: Sequence[SourceTable], run: Run) -> None:
         """Copy what the source has now."""
         copied = [each.terms for each in tables]
-        accesses = PostgresAccess(self.source_db), PostgresAccess(self.warehouse_db)
+        accesses = PostgresTables(PostgresAccess(self.source_db)), PostgresAccess(self.warehouse_db)
         identity = RunIdentity("dag", "task", self.copy_run or f"copy {next(_runs)} of {os.getpid()}")
         copy_tables(*accesses, "changes", copied, identity, run, chunk_rows=self.copy_chunk_rows)
 
@@ -106,7 +108,7 @@ class Capture:
             more.setdefault("first_copy", self.copy)
         return capture(
             more.pop("slot", self.slot),
-            PostgresAccess(self.source_db),
+            SourceRows(PostgresAccess(self.source_db)),
             PostgresAccess(self.warehouse_db),
             sync_key="changes",
             tables_=self.terms,

@@ -12,6 +12,8 @@ import psycopg
 import pytest
 
 from airflow_etl_sync.cdc import visibility
+from airflow_etl_sync.cdc.copy_source import PostgresTables
+from airflow_etl_sync.cdc.reselect import SourceRows
 from airflow_etl_sync.cdc.slot import ReplicationSlot
 from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
 from airflow_etl_sync.cdc.visibility import wait_until_visible
@@ -50,18 +52,20 @@ class Stream:
         with self.warehouse.engine().begin() as connection:
             runs.abandon_captures(connection, "shop")
             run = runs.start(connection, task, sync_key="shop", kind="cdc", window=Window())
-        return copy_tables(self.source, self.warehouse, "shop", self._terms(), task, run, chunk_rows=100)
+        return copy_tables(
+            PostgresTables(self.source), self.warehouse, "shop", self._terms(), task, run, chunk_rows=100
+        )
 
     def capture(self, run: str, *, copies: bool = False) -> CdcReport:
         task = RunIdentity("dag", "capture", run)
 
         def first_copy(missing: Sequence[SourceTable], begun: Run) -> None:
             terms = [each.terms for each in missing]
-            copy_tables(self.source, self.warehouse, "shop", terms, task, begun, chunk_rows=100)
+            copy_tables(PostgresTables(self.source), self.warehouse, "shop", terms, task, begun, chunk_rows=100)
 
         return capture(
             self.slot,
-            self.source,
+            SourceRows(self.source),
             self.warehouse,
             sync_key="shop",
             tables_=self._terms(),

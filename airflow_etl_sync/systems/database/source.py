@@ -171,11 +171,13 @@ class DatabaseSource:
         return sql.rows_behind(order, values, is_key_unique=self._described.is_key_unique)
 
     def _conditions(self, part: Part, window: Window) -> list[ColumnElement[bool]]:
+        if part == "all" and self._stream.on_cursor_null != "exclude":
+            return []
         cursor = self._cursor
         if part == "nulls":
             return [sql.is_null(cursor)]
         if part == "all":
-            return [sql.is_not_null(cursor)] if self._stream.on_cursor_null == "exclude" else []
+            return [sql.is_not_null(cursor)]
         return sql.is_within(cursor, self._bound(window.low), self._bound(window.below))
 
     def _bound(self, value: CursorValue | None) -> Any | None:

@@ -1,0 +1,1 @@
+"""Changes of MySQL and MariaDB, as their binary log tells them."""

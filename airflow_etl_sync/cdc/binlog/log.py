@@ -1,0 +1,214 @@
+"""Everything that is asked of the binary log of MySQL or MariaDB."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_etl_sync.cdc.binlog import sql
+from airflow_etl_sync.cdc.binlog.positions import base_of, file_number, position_text
+from airflow_etl_sync.cdc.binlog.preflight import Finding, examine
+from airflow_etl_sync.cdc.binlog.reading import read_events, require_library
+from airflow_etl_sync.cdc.binlog.retelling import Retelling, Told
+from airflow_etl_sync.cdc.binlog.server import Server, read_charsets, read_files, read_newest, read_server
+from airflow_etl_sync.cdc.binlog.shapes import Shapes
+from airflow_etl_sync.cdc.binlog.tables import look_up
+from airflow_etl_sync.cdc.binlog.visibility import wait_until_visible
+from airflow_etl_sync.cdc.binlog.whole import WholeTable
+from airflow_etl_sync.cdc.change_log import LogHealth
+from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
+from airflow_etl_sync.core.changes import Lsn, Relation
+from airflow_etl_sync.core.columns import ColumnTypes
+from airflow_etl_sync.core.model import Stream, TableName
+from airflow_etl_sync.errors import SourceError, StateError, explaining
+from airflow_etl_sync.state.cdc_pipelines import Pipeline
+from airflow_etl_sync.systems.database.access import DatabaseAccess
+from airflow_etl_sync.systems.database.faults import fault_in
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_LOG_IS_GONE = 1236
+"""The server's number for a position that it does not have."""
+_FILE, _FILE_BEGAN = "log_file", "log_file_began"
+"""In a pipeline's metadata: the number of a file, and when the server began it: another of that name is another log."""
+
+
+@dataclass(slots=True)
+class BinaryLog:
+    """The log of a server, of which a stream keeps its own position: the server knows of no reader.
+
+    A position is a file's number and a place in it, so it belongs to one server; see
+    :mod:`airflow_etl_sync.cdc.change_log` for what is promised.
+
+    :param access: the server, and the login to it, which may read the log
+    """
+
+    access: DatabaseAccess
+    noticed: list[str] = field(default_factory=list)
+    _server: Server | None = None
+    _base: str = ""
+    _acknowledged: Lsn = 0
+    _shapes: Shapes | None = None
+    _keys: dict[str, Sequence[str]] = field(default_factory=dict)
+    _remembered: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The log's name in the state tables: another server has another one."""
+        with self._connected("look at") as connection:
+            self._look(connection)
+            return f"{self._base} of {self._known_server(connection).identity}"
+
+    @property
+    def publications(self) -> Sequence[str]:
+        return ()
+
+    def text(self, position: Lsn) -> str:
+        return position_text(self._base, position)
+
+    def preflight(self, tables: Sequence[TableName] = ()) -> list[Finding]:
+        """What is amiss, in the order in which it is to be mended."""
+        require_library()
+        with self._connected("look at") as connection:
+            return examine(connection, tables)
+
+    def look_up(self, tables: Sequence[CdcTable]) -> list[SourceTable]:
+        """Find the tables at the source.
+
+        :raises SchemaError: where one is missing, or has no key
+        """
+        with self._connected("look at the tables of") as connection:
+            found = look_up(connection, tables)
+            charsets = read_charsets(connection, self._known_server(connection))
+        self._shapes = Shapes(charsets, {each.table.name: each.columns for each in found})
+        self._keys = {each.table.name: each.table.terms.key for each in found}
+        return [each.table for each in found]
+
+    def relation_types(self, relations: Sequence[Relation], /) -> dict[int, dict[str, ColumnTypes]]:
+        """The types of relations' columns, by the relation's id and the column's name."""
+        return self._shapes.types(relations) if self._shapes else {}
+
+    def beginning(self) -> Lsn:
+        """Where a stream begins that has no position yet: at the end of what is written."""
+        return self.flushed()
+
+    def confirmed(self) -> Lsn:
+        """The first position from which on changes can still be had."""
+        with self._connected("ask for the files of") as connection:
+            return read_files(connection)[0].begins
+
+    def flushed(self) -> Lsn:
+        with self._connected("ask for the position of") as connection:
+            return self._look(connection)
+
+    def lost(self, pipeline: Pipeline, confirmed: Lsn = 0) -> StateError:  # noqa: ARG002 - the seam's signature
+        """What is said where changes behind a stream's position cannot be had any more."""
+        return StateError(
+            f"The changes of {pipeline.sync_key!r} are applied up to {self.text(pipeline.applied)}, and the server has "
+            "removed its log of what follows, or has begun it anew: run once with resync, which copies the tables "
+            "afresh, then reconcile those that are no histories; and let the server keep its log longer "
+            "(binlog_expire_logs_seconds)."
+        )
+
+    def peek(self, upto: Lsn, changes: int, *, pipeline: Pipeline) -> Generator[bytes]:
+        """Yield messages of pgoutput, of whole transactions only.
+
+        :param upto: the position at which reading ends
+        :param changes: the number of messages after which it ends, at the end of a transaction
+        :param pipeline: behind whose position it begins
+        :raises StateError: where the log does not tell all changes
+        """
+        if self._shapes is None:
+            raise RuntimeError("Tables are looked up before their changes are read.")
+        retelling = Retelling(self._shapes, self._keys, pipeline.applied, self.noticed)
+        tables = {table.partition(".")[2] for table in self._keys}
+        with self._explaining("read", pipeline):
+            if pipeline.applied > upto:
+                raise self.lost(pipeline)
+            with closing(read_events(self.access, self._base, pipeline.applied, tables)) as events:
+                yield from retelling.messages(self._of_the_same_log(events, pipeline), upto, changes)
+
+    def remembered(self) -> Mapping[str, Any]:
+        """When the file was begun in which the last changes were."""
+        return self._remembered
+
+    def advance(self, to: Lsn) -> None:
+        """Note what is applied; the server keeps its log for a time, whoever has read it."""
+        self._acknowledged = max(self._acknowledged, to)
+
+    def health(self) -> LogHealth:
+        """How far the log goes behind what was acknowledged."""
+        with self._connected("look at") as connection:
+            newest, files = self._look(connection), read_files(connection)
+        since = self._acknowledged or newest
+        lag = sum(each.size for each in files if each.begins > since) + sum(
+            max(each.begins + each.size - since, 0) for each in files if each.begins <= since < each.begins + each.size
+        )
+        return LogHealth(
+            retained_bytes=0,
+            lag_bytes=lag,
+            lag_seconds=None if lag else 0.0,
+            wal_status="kept for a time",
+            is_active=False,
+        )
+
+    def wait_until_visible(self) -> None:
+        """Wait until a new snapshot sees all that the log has told by now.
+
+        :raises SourceError: (retryable) where that takes too long
+        """
+        with self._connected("wait for transactions that are in") as connection:
+            written = self._look(connection)
+            wait_until_visible(connection, written, is_mariadb=self._known_server(connection).is_mariadb)
+
+    def written(self) -> tuple[Lsn, str]:
+        """How far the log is written, and the server's time of then as text in UTC."""
+        with self._connected("ask for the position of") as connection:
+            return self._look(connection), f"{connection.execute(sql.READ_CLOCK).scalar_one()}+00"
+
+    def table(self, key: str, table: CdcTable) -> tuple[WholeTable, Stream]:
+        """A table as a stream that is read whole."""
+        stream = Stream(sync_key=key, cursor_field=table.key[0], table=table.source, primary_key=table.key)
+        return WholeTable(self.access, stream), stream
+
+    def _look(self, connection: Connection) -> Lsn:
+        file, position = read_newest(connection, self._known_server(connection))
+        self._base = base_of(file)
+        return position
+
+    def _known_server(self, connection: Connection) -> Server:
+        if self._server is None:
+            self._server = read_server(connection)
+        return self._server
+
+    def _of_the_same_log(self, events: Iterable[Told], pipeline: Pipeline) -> Iterator[Told]:
+        """The events, as long as the server has not begun its log anew.
+
+        :raises StateError: where it has
+        """
+        before = pipeline.metadata
+        for told in events:
+            if type(told.event).__name__ == "FormatDescriptionEvent":
+                number, began = file_number(told.position), told.event.timestamp
+                if before.get(_FILE) == number and before.get(_FILE_BEGAN) != began:
+                    raise self.lost(pipeline)
+                self._remembered = {_FILE: number, _FILE_BEGAN: began}
+            yield told
+
+    @contextmanager
+    def _connected(self, doing: str) -> Iterator[Connection]:
+        with self._explaining(doing), self.access.look() as connection:
+            yield connection
+
+    @contextmanager
+    def _explaining(self, doing: str, pipeline: Pipeline | None = None) -> Iterator[None]:
+        with explaining(SourceError, f"{doing} the binary log", fault_in):
+            try:
+                yield
+            except Exception as error:
+                if pipeline is None or not getattr(error, "args", ()) or error.args[0] != _LOG_IS_GONE:
+                    raise
+                raise self.lost(pipeline) from None
