@@ -149,7 +149,13 @@ class ReplicationSlot:
         with self._connected("ask for the position of") as connection:
             return _confirmed(self.slot, connection)
 
-    def peek(self, upto: Lsn, changes: int, *, pipeline: Pipeline | None = None) -> Generator[bytes]:
+    def peek(
+        self,
+        upto: Lsn,
+        changes: int,
+        *,
+        pipeline: Pipeline | None = None,  # noqa: ARG002 - the seam's signature
+    ) -> Generator[bytes]:
         """Yield messages of pgoutput, of whole transactions only, and leave them in the slot.
 
         The server decodes all of them before it gives the first, and is free for others' reading from then on;

@@ -18,6 +18,7 @@ from airflow_etl_sync.core.model import LoadRules
 from airflow_etl_sync.demo.postgres import EmbeddedPostgres
 from airflow_etl_sync.errors import DataError, SchemaError, StateError
 from airflow_etl_sync.state import cdc_pipelines
+from airflow_etl_sync.state.cdc_pipelines import Pipeline
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.placing import quickest_place
 from tests.scenarios.reconciling import staged
@@ -431,7 +432,7 @@ def test_a_slot_that_goes_on_without_the_stream_while_a_run_reads_it_stops_the_r
                 self.lose("begun")
             return super().flushed()
 
-        def peek(self, upto: int, changes: int) -> Any:
+        def peek(self, upto: int, changes: int, *, pipeline: Pipeline | None = None) -> Any:
             self.lose("peeking")
             messages = list(super().peek(upto, changes))
             self.lose("peeked")

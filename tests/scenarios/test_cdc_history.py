@@ -349,7 +349,7 @@ def test_while_a_table_is_being_copied_a_copied_row_is_not_taken_for_what_was_be
         source.execute(f"INSERT INTO t SELECT 2, 'another', {LONG}")
         real(*arguments)
 
-    monkeypatch.setattr("airflow_etl_sync.journey.copying.wait_until_visible", wait_until_visible)
+    monkeypatch.setattr("airflow_etl_sync.cdc.visibility.wait_until_visible", wait_until_visible)
     long.run(resync=True, first_copy=long.copy)
     source.execute("UPDATE t SET v = 'later' WHERE id = 3")
     long.run()

@@ -1,81 +1,81 @@
-"""Which values a column of a binary log has."""
+"""How the values of a column are read, by what the log and the table tell of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from airflow_etl_sync.cdc.binlog import texts
+from airflow_etl_sync.cdc.binlog.table_maps import ColumnKind, ToldColumn
 from airflow_etl_sync.cdc.binlog.texts import Codec
 
-if TYPE_CHECKING:
-    from pymysqlreplication.column import Column
-
-_TINY, _SHORT, _LONG, _FLOAT, _DOUBLE, _LONGLONG, _INT24, _DATE, _YEAR = 1, 2, 3, 4, 5, 8, 9, 10, 13
-_VARCHAR, _BIT, _TIMESTAMP2, _DATETIME2, _TIME2 = 15, 16, 17, 18, 19
-_NEWDECIMAL, _ENUM, _SET, _BLOB, _VAR_STRING, _STRING, _GEOMETRY = 246, 247, 248, 252, 253, 254, 255
-
-WORD_TYPES = frozenset({_ENUM, _SET})
-_TEXTS = frozenset({_VARCHAR, _BLOB, _VAR_STRING, _STRING})
-CHARACTER_TYPES: Mapping[str, frozenset[int]] = {"mysql": _TEXTS, "mariadb": _TEXTS | {_GEOMETRY}}
-"""Columns for which the log names a character set, by the kind of server."""
-
-_SIZES = {_TINY: 1, _SHORT: 2, _INT24: 3, _LONG: 4, _LONGLONG: 8}
 _BINARY = "binary"
 _LONGEST_OF_ONE_BYTE = 255
-_OF_THE_SERVERS_OWN_FORM = ("inet4", "inet6", "json_binary", "vector")
+_OF_THE_SERVERS_OWN_FORM = ("inet4", "inet6", "vector")
 """Declared types whose values the log tells in a form that only the server reads."""
 
 
-def codec_of(column: Column, charset: str, declared: str) -> Codec:
+def codec_of(column: ToldColumn, charset: str, declared: str) -> Codec:
     """How the values of a column are read.
 
     :param charset: its character set as MySQL calls it; empty where it has none
     :param declared: its type in the server's own words, as far as it is known
     :raises LookupError: where they cannot be read
     """
-    if declared.startswith(_OF_THE_SERVERS_OWN_FORM):
-        raise LookupError(declared)
-    if column.type in _SIZES:
-        return texts.integer(_SIZES[column.type], is_unsigned=column.unsigned)
-    if column.type in _PLAIN:
-        return _PLAIN[column.type](column)
-    if column.type in WORD_TYPES:
-        return _of_words(column, charset)
-    if column.type in _TEXTS:
-        return _of_texts(column, charset, declared)
-    raise LookupError(column.type)
-
-
-_PLAIN: Mapping[int, Callable[[Column], Codec]] = {
-    _FLOAT: lambda _: texts.single(),
-    _DOUBLE: lambda _: texts.double(),
-    _DATE: lambda _: texts.day(),
-    _YEAR: lambda _: texts.year(),
-    _BIT: lambda column: texts.bits(column.bits),
-    _TIMESTAMP2: lambda column: texts.instant(column.fsp),
-    _DATETIME2: lambda column: texts.moment(column.fsp),
-    _TIME2: lambda column: texts.duration(column.fsp),
-    _NEWDECIMAL: lambda column: texts.decimal(column.precision, column.decimals),
-    _GEOMETRY: lambda column: texts.octets(column.length_size),
-}
-
-
-def _of_words(column: Column, charset: str) -> Codec:
-    known = (column.enum_values or [])[1:] if column.type == _ENUM else column.set_values or []
-    if not texts.is_utf8(charset) and not all(word and word.isascii() for word in known):
-        raise LookupError(charset)  # the words come in that character set, and are read as UTF-8
-    return texts.word(column.size, known) if column.type == _ENUM else texts.words(column.size, known)
-
-
-def _of_texts(column: Column, charset: str, declared: str) -> Codec:
-    if column.type == _BLOB:
-        length_bytes, padded_to = column.length_size, 0
-    else:
-        length_bytes = 1 if column.max_length <= _LONGEST_OF_ONE_BYTE else 2
-        padded_to = column.max_length if column.type == _STRING else 0
+    if declared.startswith(_OF_THE_SERVERS_OWN_FORM) or column.kind not in _CODECS:
+        raise LookupError(column.kind)
     if declared == "uuid":
         return texts.uuid()
+    return _CODECS[ColumnKind(column.kind)](column, charset)
+
+
+def _integer(size: int) -> Callable[[ToldColumn, str], Codec]:
+    return lambda column, _: texts.integer(size, is_unsigned=column.is_unsigned)
+
+
+def _bits(column: ToldColumn, _: str) -> Codec:
+    bits, octets = column.meta
+    return texts.bits(8 * octets + bits)
+
+
+def _text(length_bytes: int, column: ToldColumn, charset: str, *, padded_to: int = 0) -> Codec:
     if charset == _BINARY:
         return texts.octets(length_bytes, padded_to=padded_to)
-    return texts.text("text", length_bytes, charset, column.name)
+    return texts.text(length_bytes, charset, column.name)
+
+
+def _varying_text(column: ToldColumn, charset: str) -> Codec:
+    longest = column.meta[0] + (column.meta[1] << 8)
+    return _text(1 if longest <= _LONGEST_OF_ONE_BYTE else 2, column, charset)
+
+
+def _fixed_text(column: ToldColumn, charset: str) -> Codec:
+    """Of lengths above 255, the two highest bits stand among those of the type."""
+    type_, length = column.meta
+    longest = ((type_ << 4 & 0x300) ^ 0x300) + length
+    return _text(1 if longest <= _LONGEST_OF_ONE_BYTE else 2, column, charset, padded_to=longest)
+
+
+_CODECS: Mapping[ColumnKind, Callable[[ToldColumn, str], Codec]] = {
+    ColumnKind.TINY: _integer(1),
+    ColumnKind.SHORT: _integer(2),
+    ColumnKind.INT24: _integer(3),
+    ColumnKind.LONG: _integer(4),
+    ColumnKind.LONGLONG: _integer(8),
+    ColumnKind.FLOAT: lambda *_: texts.single(),
+    ColumnKind.DOUBLE: lambda *_: texts.double(),
+    ColumnKind.NEWDECIMAL: lambda column, _: texts.decimal(*column.meta),
+    ColumnKind.BIT: _bits,
+    ColumnKind.YEAR: lambda *_: texts.year(),
+    ColumnKind.DATE: lambda *_: texts.day(),
+    ColumnKind.DATETIME2: lambda column, _: texts.moment(column.meta[0]),
+    ColumnKind.TIMESTAMP2: lambda column, _: texts.instant(column.meta[0]),
+    ColumnKind.TIME2: lambda column, _: texts.duration(column.meta[0]),
+    ColumnKind.ENUM: lambda column, charset: texts.word(column.meta[1], column.words, charset),
+    ColumnKind.SET: lambda column, charset: texts.words(column.meta[1], column.words, charset),
+    ColumnKind.VARCHAR: _varying_text,
+    ColumnKind.VAR_STRING: _varying_text,
+    ColumnKind.STRING: _fixed_text,
+    ColumnKind.BLOB: lambda column, charset: _text(column.meta[0], column, charset),
+    ColumnKind.GEOMETRY: lambda column, _: texts.octets(column.meta[0]),
+}
+"""JSON of MySQL is not among them: the log has it in a binary form of its own, which was not tried."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.cdc.binlog import sql
+from airflow_etl_sync.cdc.binlog.events import Event, Kind, read_events
 from airflow_etl_sync.cdc.binlog.positions import base_of, file_number, position_text
 from airflow_etl_sync.cdc.binlog.preflight import Finding, examine
-from airflow_etl_sync.cdc.binlog.reading import read_events, require_library
-from airflow_etl_sync.cdc.binlog.retelling import Retelling, Told
+from airflow_etl_sync.cdc.binlog.retelling import Retelling
 from airflow_etl_sync.cdc.binlog.server import Server, read_charsets, read_files, read_newest, read_server
 from airflow_etl_sync.cdc.binlog.shapes import Shapes
 from airflow_etl_sync.cdc.binlog.tables import look_up
@@ -71,7 +71,6 @@ class BinaryLog:
 
     def preflight(self, tables: Sequence[TableName] = ()) -> list[Finding]:
         """What is amiss, in the order in which it is to be mended."""
-        require_library()
         with self._connected("look at") as connection:
             return examine(connection, tables)
 
@@ -82,8 +81,9 @@ class BinaryLog:
         """
         with self._connected("look at the tables of") as connection:
             found = look_up(connection, tables)
-            charsets = read_charsets(connection, self._known_server(connection))
-        self._shapes = Shapes(charsets, {each.table.name: each.columns for each in found})
+            server = self._known_server(connection)
+            charsets = read_charsets(connection, server)
+        self._shapes = Shapes(server.is_mariadb, charsets, {each.table.name: each.columns for each in found})
         self._keys = {each.table.name: each.table.terms.key for each in found}
         return [each.table for each in found]
 
@@ -124,11 +124,10 @@ class BinaryLog:
         if self._shapes is None:
             raise RuntimeError("Tables are looked up before their changes are read.")
         retelling = Retelling(self._shapes, self._keys, pipeline.applied, self.noticed)
-        tables = {table.partition(".")[2] for table in self._keys}
         with self._explaining("read", pipeline):
             if pipeline.applied > upto:
                 raise self.lost(pipeline)
-            with closing(read_events(self.access, self._base, pipeline.applied, tables)) as events:
+            with closing(read_events(self.access, self._base, pipeline.applied)) as events:
                 yield from retelling.messages(self._of_the_same_log(events, pipeline), upto, changes)
 
     def remembered(self) -> Mapping[str, Any]:
@@ -184,19 +183,19 @@ class BinaryLog:
             self._server = read_server(connection)
         return self._server
 
-    def _of_the_same_log(self, events: Iterable[Told], pipeline: Pipeline) -> Iterator[Told]:
+    def _of_the_same_log(self, events: Iterable[Event], pipeline: Pipeline) -> Iterator[Event]:
         """The events, as long as the server has not begun its log anew.
 
         :raises StateError: where it has
         """
         before = pipeline.metadata
-        for told in events:
-            if type(told.event).__name__ == "FormatDescriptionEvent":
-                number, began = file_number(told.position), told.event.timestamp
+        for event in events:
+            if event.kind == Kind.FORMAT:
+                number, began = file_number(event.position), event.second
                 if before.get(_FILE) == number and before.get(_FILE_BEGAN) != began:
                     raise self.lost(pipeline)
                 self._remembered = {_FILE: number, _FILE_BEGAN: began}
-            yield told
+            yield event
 
     @contextmanager
     def _connected(self, doing: str) -> Iterator[Connection]:

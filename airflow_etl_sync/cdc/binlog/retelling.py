@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_etl_sync.cdc.binlog import messages
-from airflow_etl_sync.cdc.binlog.rows import Shape
+from airflow_etl_sync.cdc.binlog.events import DELETES, WRITES, Event, Kind
+from airflow_etl_sync.cdc.binlog.rows import RowsEvent, Shape
 from airflow_etl_sync.cdc.binlog.shapes import Shapes
-from airflow_etl_sync.cdc.binlog.statements import Meaning, meaning_of, names_in
+from airflow_etl_sync.cdc.binlog.statements import Meaning, Statement, meaning_of, names_in
 from airflow_etl_sync.core.changes import Lsn
 from airflow_etl_sync.errors import StateError
-
-if TYPE_CHECKING:
-    from pymysqlreplication.event import QueryEvent
-    from pymysqlreplication.row_event import RowsEvent
 
 log = logging.getLogger(__name__)
 
 _RESYNC = "run once with resync, which copies the tables afresh"
-_WRITE, _UPDATE, _DELETE = frozenset({23, 30}), frozenset({24, 31}), frozenset({25, 32})
-_PARTIAL_UPDATE, _INCIDENT, _TRANSACTION_PAYLOAD = 39, 26, 40
-_COMPRESSED = frozenset(range(165, 172))
-_HARMLESS = frozenset({3, 5, 13, 14, 28, 29, 34, 35, 36, 37, 41, 42, 163})
-"""Kinds of events that the library does not know, or that hold nothing of rows: numbers, positions, views of a group."""
-
-
-class Told(NamedTuple):
-    """An event, with the position behind it."""
-
-    event: Any
-    position: Lsn
+_HARMLESS = frozenset({3, 5, 13, 14, 15, 27, 28, 29, 33, 34, 35, 36, 37, 41, 42, 160, 161, 162, 163, 164})
+"""Kinds of events that change no row: ends of files, numbers, positions, comments, views of a group."""
+_IGNORABLE = frozenset({28, 29})
+_COMPRESSED = frozenset({Kind.TRANSACTION_PAYLOAD, *range(165, 172)})
+_NUMBER_BYTES, _FLAGS_BYTES = 6, 2
 
 
 @dataclass(slots=True)
@@ -48,69 +37,82 @@ class Retelling:
     keys: Mapping[str, Sequence[str]]
     begins: Lsn
     noticed: list[str] = field(default_factory=list)
-    _tables: dict[int, Shape] = field(default_factory=dict)
+    _tables: dict[bytes, Shape | None] = field(default_factory=dict)
     _told: set[int] = field(default_factory=set)
     _is_begun: bool = False
 
-    def messages(self, events: Iterable[Told], upto: Lsn, most: int) -> Iterator[bytes]:
+    def messages(self, events: Iterable[Event], upto: Lsn, most: int) -> Iterator[bytes]:
         """The changes, until a position is reached or enough messages were given, at the end of a transaction.
 
         :raises StateError: where the log does not tell all
         """
         given = 0
-        for event, position in events:
-            for message in self._retell(event, position):
-                given += 1
-                yield message
+        retellers = self._retellers()
+        for event in events:
+            retell = retellers.get(event.kind)
+            if retell is not None:
+                for message in retell(event):
+                    given += 1
+                    yield message
+            elif event.kind not in _HARMLESS:
+                self._refuse_unreadable(event.kind)
             if not self._is_begun:
-                self.begins = position
-                is_at_file = type(event).__name__ == "RotateEvent"  # whose own event follows
-                if not is_at_file and (position >= upto or given >= most):
+                self.begins = event.position
+                is_before_file = event.kind == Kind.ROTATE  # what tells of the file follows
+                if not is_before_file and (event.position >= upto or given >= most):
                     return
 
-    def _retell(self, event: Any, position: Lsn) -> Iterator[bytes]:
-        match type(event).__name__:
-            case "TableMapEvent":
-                self._meet(event)
-            case "WriteRowsEvent" | "UpdateRowsEvent" | "DeleteRowsEvent":
-                yield from self._rows(event)
-            case "XidEvent":
-                yield from self._commit(event.timestamp, position)
-            case "QueryEvent":
-                yield from self._statement(event, position)
-            case "RotateEvent" if event.timestamp:
-                self._tables.clear()
-            case "XAPrepareEvent" if not event.one_phase:
-                self._refuse_undone("was prepared by XA, and may be committed later or never")
-            case "XAPrepareEvent":
-                yield from self._commit(event.timestamp, position)
-            case "BeginLoadQueryEvent" | "ExecuteLoadQueryEvent" | "PartialUpdateRowsEvent" | "NotImplementedEvent":
-                self._refuse_unreadable(event.event_type)
+    def _retellers(self) -> Mapping[int, Callable[[Event], Iterable[bytes]]]:
+        rows = (
+            Kind.WRITE_ROWS_1,
+            Kind.WRITE_ROWS,
+            Kind.UPDATE_ROWS_1,
+            Kind.UPDATE_ROWS,
+            Kind.DELETE_ROWS_1,
+            Kind.DELETE_ROWS,
+        )
+        return {
+            Kind.TABLE_MAP: self._meet,
+            **dict.fromkeys(rows, self._rows),
+            Kind.XID: self._commit,
+            Kind.QUERY: self._statement,
+            Kind.ROTATE: self._change_file,
+            Kind.XA_PREPARE: self._prepare,
+        }
+
+    def _change_file(self, event: Event) -> Iterable[bytes]:
+        """Forget the numbers of tables, which are others after a restart."""
+        if event.second:  # else the server has made it up for the reader
+            self._tables.clear()
+        return ()
 
     # -- rows ---------------------------------------------------------------------------------------------
 
-    def _meet(self, event: Any) -> None:
-        self._tables.pop(event.table_id, None)
-        if f"{event.schema}.{event.table}" in self.keys:
-            self._tables[event.table_id] = self.shapes.of(event)
+    def _meet(self, event: Event) -> Iterable[bytes]:
+        self._tables[event.body[:_NUMBER_BYTES]] = self.shapes.of(event.body[_NUMBER_BYTES + _FLAGS_BYTES :])
+        return ()
 
-    def _rows(self, event: RowsEvent) -> Iterator[bytes]:
-        shape = self._tables.get(event.table_id)
+    def _rows(self, event: Event) -> Iterator[bytes]:
+        shape = self._tables.get(event.body[:_NUMBER_BYTES])
         if shape is None:
             return
-        self._refuse_parts(event, shape)
-        yield from self._begin(event.timestamp)
+        rows = RowsEvent.of(event)
+        if not rows.is_whole(len(shape.codecs)):
+            raise StateError(
+                f"A change of {shape.relation} was logged in parts: SET GLOBAL binlog_row_image = 'FULL', let the "
+                f"writers connect anew, then {_RESYNC}."
+            )
+        yield from self._begin(event)
         if shape.relation.id not in self._told:
             self._told.add(shape.relation.id)
             yield messages.relation(shape.relation)
-        yield from self._changes(event, shape)
+        yield from self._changes(event.kind, shape, rows.data)
 
-    def _changes(self, event: RowsEvent, shape: Shape) -> Iterator[bytes]:
-        data = event.packet.read(event.event_size - event.packet.read_bytes)
+    def _changes(self, kind: int, shape: Shape, data: bytes) -> Iterator[bytes]:
         table = shape.relation.id
-        if event.event_type in _WRITE:
+        if kind in WRITES:
             return (messages.insert(table, row) for row in shape.rows(data))
-        if event.event_type in _DELETE:
+        if kind in DELETES:
             return (messages.delete(table, row) for row in shape.rows(data))
         return self._updates(shape, data)
 
@@ -123,61 +125,56 @@ class Retelling:
             has_moved = any(former[place] != row[place] for place in places)
             yield messages.update(relation.id, row, former if has_moved else None)
 
-    def _refuse_parts(self, event: Any, shape: Shape) -> None:
-        columns = len(shape.codecs)
-        all_of_them = ((1 << columns) - 1).to_bytes((columns + 7) // 8, "little")
-        bitmaps = [event.columns_present_bitmap, getattr(event, "columns_present_bitmap2", all_of_them)]
-        if event.number_of_columns != columns or any(
-            _without_padding(each, columns) != all_of_them for each in bitmaps
-        ):
-            raise StateError(
-                f"A change of {shape.relation} was logged in parts: SET GLOBAL binlog_row_image = 'FULL', let the "
-                f"writers connect anew, then {_RESYNC}."
-            )
-
     # -- transactions -------------------------------------------------------------------------------------
 
-    def _begin(self, second: int) -> Iterator[bytes]:
+    def _begin(self, event: Event) -> Iterator[bytes]:
         if not self._is_begun:
             self._is_begun = True
-            yield messages.begin(self.begins, second)
+            yield messages.begin(self.begins, event.second)
 
-    def _commit(self, second: int, end: Lsn) -> Iterator[bytes]:
+    def _commit(self, event: Event) -> Iterator[bytes]:
         if self._is_begun:
             self._is_begun = False
-            yield messages.commit(self.begins, end, second)
+            yield messages.commit(self.begins, event.position, event.second)
 
-    def _statement(self, event: QueryEvent, position: Lsn) -> Iterator[bytes]:
+    def _prepare(self, event: Event) -> Iterator[bytes]:
+        is_committed_with_it = bool(event.body[0])
+        if not is_committed_with_it:
+            self._refuse_undone("was prepared by XA, and may be committed later or never")
+        return self._commit(event)
+
+    def _statement(self, event: Event) -> Iterable[bytes]:
+        statement = Statement.of(event.body)
         names = {table.partition(".")[2] for table in self.keys}
         schemas = {table.partition(".")[0] for table in self.keys}
-        match meaning_of(event.query, names, schemas):
-            case Meaning.COMMIT:
-                yield from self._commit(event.timestamp, position)
-            case Meaning.ROLLBACK:
-                self._refuse_undone("was rolled back after it was logged, since it has written to other engines too")
-            case Meaning.TRUNCATE:
-                yield from self._truncate(event, position)
-            case Meaning.UNTOLD:
-                self._notice(event, names)
-            case Meaning.UNLOGGED:
-                self._refuse_unlogged(event, names, schemas)
+        meaning = meaning_of(statement.text, names, schemas)
+        if meaning is Meaning.COMMIT:
+            return self._commit(event)
+        if meaning is Meaning.TRUNCATE:
+            return self._truncate(event, statement)
+        if meaning is Meaning.ROLLBACK:
+            self._refuse_undone("was rolled back after it was logged, since it has written to other engines too")
+        elif meaning is Meaning.UNTOLD:
+            self._notice(statement, names)
+        elif meaning is Meaning.UNLOGGED:
+            self._refuse_unlogged(statement, names, schemas)
+        return ()
 
-    def _truncate(self, event: QueryEvent, position: Lsn) -> Iterator[bytes]:
-        schema = event.schema.decode()
-        words = names_in(event.query, {name for table in self.keys for name in table.split(".", 1)})
+    def _truncate(self, event: Event, statement: Statement) -> Iterator[bytes]:
+        words = names_in(statement.text, {name for table in self.keys for name in table.split(".", 1)})
         for table in self.keys:
-            of, name = table.split(".", 1)
-            if name in words and (of == schema or of in words):
-                yield from self._begin(event.timestamp)
+            schema, name = table.split(".", 1)
+            if name in words and (schema == statement.schema or schema in words):
+                yield from self._begin(event)
                 relation = self.shapes.untold(table)
                 yield messages.relation(relation)
                 yield messages.truncate([relation.id])
-        yield from self._commit(event.timestamp, position)
+        yield from self._commit(event)
 
     # -- what is not told ---------------------------------------------------------------------------------
 
-    def _notice(self, event: QueryEvent, names: set[str]) -> None:
-        tables = ", ".join(sorted(names_in(event.query, names))) or event.schema.decode()
+    def _notice(self, statement: Statement, names: set[str]) -> None:
+        tables = ", ".join(sorted(names_in(statement.text, names))) or statement.schema
         sentence = (
             f"A statement has made, replaced or taken away {tables}, or a part of it, and the log tells of no row: "
             "reconcile the table with its copy, or run once with resync."
@@ -185,12 +182,12 @@ class Retelling:
         log.warning("%s", sentence)
         self.noticed.append(sentence)
 
-    def _refuse_unlogged(self, event: QueryEvent, names: set[str], schemas: set[str]) -> None:
-        named = sorted(names_in(event.query, names))
-        is_of_another_table = event.query.lstrip()[:6].upper() == "DELETE"
-        if named or (event.schema.decode() in schemas and not is_of_another_table):
+    def _refuse_unlogged(self, statement: Statement, names: set[str], schemas: set[str]) -> None:
+        named = sorted(names_in(statement.text, names))
+        is_of_another_table = statement.text.lstrip()[:6].upper() == "DELETE"
+        if named or (statement.schema in schemas and not is_of_another_table):
             raise StateError(
-                f"A statement on {', '.join(named) or event.schema.decode()} was logged as such, without its rows: SET "
+                f"A statement on {', '.join(named) or statement.schema} was logged as such, without its rows: SET "
                 f"GLOBAL binlog_format = 'ROW', let the writers connect anew, then {_RESYNC}."
             )
 
@@ -199,20 +196,11 @@ class Retelling:
             raise StateError(f"A transaction on captured tables {what}: this cannot be followed, so {_RESYNC}.")
 
     def _refuse_unreadable(self, kind: int) -> None:
-        if kind in _HARMLESS:
-            return
-        if kind in _COMPRESSED or kind == _TRANSACTION_PAYLOAD:
+        if kind in _COMPRESSED:
             raise StateError(
                 "The log is compressed, which cannot be read here: SET GLOBAL log_bin_compress = OFF (MySQL: "
                 f"binlog_transaction_compression), let the writers connect anew, then {_RESYNC}."
             )
-        if kind == _INCIDENT:
+        if kind == Kind.INCIDENT:
             raise StateError(f"The server has noted that its log lacks changes: {_RESYNC}.")
-        raise StateError(
-            f"The log holds an event of kind {kind} that cannot be read: rows may be changed by it, so {_RESYNC}."
-        )
-
-
-def _without_padding(bitmap: bytes, columns: int) -> bytes:
-    bits = int.from_bytes(bitmap, "little") & ((1 << columns) - 1)
-    return bits.to_bytes(len(bitmap), "little")
+        raise StateError(f"The log holds an event of kind {kind}, which may change rows and cannot be read: {_RESYNC}.")

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from airflow_etl_sync.cdc.binlog.events import UPDATES, Event, Kind
 from airflow_etl_sync.cdc.binlog.messages import Row
+from airflow_etl_sync.cdc.binlog.table_maps import length_at
 from airflow_etl_sync.cdc.binlog.texts import Codec
 from airflow_etl_sync.core.changes import Relation
+
+_ROWS_HEAD = 8
+"""In front of what differs by the event's version: the table's number, and flags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +56,35 @@ class Shape:
                 at += size
             nulls >>= 1
         return row, at
+
+
+class RowsEvent(NamedTuple):
+    """An event of changed rows, cut into its parts.
+
+    :param columns: how many columns its table has
+    :param bitmaps: of each kind of row in it, which columns are told
+    :param data: the rows
+    """
+
+    columns: int
+    bitmaps: tuple[bytes, ...]
+    data: bytes
+
+    @classmethod
+    def of(cls, event: Event) -> RowsEvent:
+        body = event.body
+        at = _ROWS_HEAD
+        if event.kind >= Kind.WRITE_ROWS:  # what more it may tell has a length, which counts itself
+            at += int.from_bytes(body[at : at + 2], "little")
+        columns, at = length_at(body, at)
+        size = (columns + 7) // 8
+        count = 2 if event.kind in UPDATES else 1
+        ends = [at + size * (number + 1) for number in range(count)]
+        return cls(columns, tuple(body[end - size : end] for end in ends), body[ends[-1] :])
+
+    def is_whole(self, columns: int) -> bool:
+        """Whether each row has a value for each column of a table."""
+        all_of_them = (1 << columns) - 1
+        return self.columns == columns and all(
+            int.from_bytes(bitmap, "little") & all_of_them == all_of_them for bitmap in self.bitmaps
+        )

@@ -8,15 +8,36 @@ such. The text is cut into words by sqlparse, which knows comments and quotes.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 
-_COMMITS = ("COMMIT",)
-_BEGINS = ("BEGIN", "START", "SAVEPOINT", "RELEASE")
 _DEFINES = frozenset({
-    "ALTER", "ANALYZE", "CREATE", "DROP", "FLUSH", "GRANT", "INSTALL", "OPTIMIZE", "RENAME", "REPAIR", "RESET", "REVOKE",
-    "SET", "TRUNCATE", "UNINSTALL", "USE",
+    "ALTER", "ANALYZE", "CREATE", "DROP", "FLUSH", "GRANT", "INSTALL", "OPTIMIZE", "RENAME", "REPAIR", "RESET",
+    "REVOKE", "SET", "TRUNCATE", "UNINSTALL", "USE",
 })  # fmt: skip
+_HEAD = 13
+"""Of a statement's event: the session, the seconds that it took, lengths of what follows, an error."""
 _OF_PARTITIONS = frozenset({"TRUNCATE", "DROP", "EXCHANGE", "CONVERT"})
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement of the log.
+
+    :param schema: the one in which names without schema are
+    """
+
+    schema: str
+    text: str = field(repr=False)
+
+    @classmethod
+    def of(cls, body: bytes) -> Statement:
+        """The statement of an event."""
+        schema_size = body[8]
+        at = _HEAD + int.from_bytes(body[11:_HEAD], "little")
+        schema = body[at : at + schema_size].decode()
+        return cls(schema, body[at + schema_size + 1 :].decode(errors="backslashreplace"))
 
 
 class Meaning(Enum):
@@ -26,12 +47,19 @@ class Meaning(Enum):
     COMMIT = "commit"
     ROLLBACK = "rollback"
     """All or some of what the transaction has logged so far is undone."""
-    XA = "xa"
     TRUNCATE = "truncate"
     UNTOLD = "untold"
     """Rows come, go or are others, and no event tells which."""
     UNLOGGED = "unlogged"
     """Rows were changed, and the log holds the statement in their place."""
+
+
+_OF_TRANSACTIONS = {
+    "COMMIT": Meaning.COMMIT,
+    "ROLLBACK": Meaning.ROLLBACK,
+    **dict.fromkeys(("BEGIN", "START", "SAVEPOINT", "RELEASE", "XA"), Meaning.NOTHING),
+}
+"""Of XA, an event of its own tells what is prepared."""
 
 
 def meaning_of(statement: str, names: Collection[str], schemas: Collection[str] = ()) -> Meaning:
@@ -42,14 +70,8 @@ def meaning_of(statement: str, names: Collection[str], schemas: Collection[str] 
     """
     words = list(_words(statement))
     first = words[0].upper() if words else "SET"  # a comment
-    if first in _COMMITS:
-        return Meaning.COMMIT
-    if first == "ROLLBACK":
-        return Meaning.ROLLBACK
-    if first == "XA":
-        return Meaning.XA
-    if first in _BEGINS:
-        return Meaning.NOTHING
+    if first in _OF_TRANSACTIONS:
+        return _OF_TRANSACTIONS[first]
     if first not in _DEFINES:
         return Meaning.UNLOGGED
     if [first, *map(str.upper, words[1:2])] in (["DROP", "DATABASE"], ["DROP", "SCHEMA"]):
@@ -81,7 +103,7 @@ def _of_definition(words: Sequence[str]) -> Meaning:
 
 def _changes_rows(told: Sequence[str]) -> bool:
     """Whether ALTER takes rows away or brings some: by partitions, by a file, by another table's name."""
-    pairs = list(zip(told, told[1:], strict=False))
+    pairs = list(pairwise(told))
     return (
         any(first in _OF_PARTITIONS and second == "PARTITION" for first, second in pairs)
         or any(second == "TABLESPACE" for first, second in pairs if first in ("DISCARD", "IMPORT"))
@@ -95,7 +117,7 @@ def _words(statement: str) -> Iterator[str]:
     from sqlparse import tokens
 
     for parsed in sqlparse.parse(statement):
-        for token in parsed.flatten():
+        for token in parsed.flatten():  # type: ignore[no-untyped-call]
             if (
                 token.ttype in tokens.Keyword
                 or token.ttype in tokens.Name

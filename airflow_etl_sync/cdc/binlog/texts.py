@@ -25,7 +25,15 @@ _DIGITS, _BYTES_OF_DIGITS = 9, (0, 1, 1, 2, 2, 3, 3, 4, 4, 4)
 _LATIN1 = "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(256))
 """What MySQL calls latin1: that of Windows, whose five bytes without a character stand for themselves."""
 
-_ENCODINGS = {"ucs2": "utf-16-be", "utf16": "utf-16-be", "utf16le": "utf-16-le", "utf32": "utf-32-be"}
+_ENCODINGS = {
+    "koi8r": "koi8_r",
+    "koi8u": "koi8_u",
+    "ucs2": "utf-16-be",
+    "utf16": "utf-16-be",
+    "utf16le": "utf-16-le",
+    "utf32": "utf-32-be",
+}
+"""Character sets that Python calls otherwise."""
 _UTF8 = frozenset({"utf8", "utf8mb3", "utf8mb4", "ascii"})
 _FRACTION_BYTES = (0, 1, 1, 2, 2, 3, 3)
 _CLOCK = len("2026-01-02 03:04:05")
@@ -45,11 +53,6 @@ class Codec:
     size: int
     length_bytes: int
     text: Text
-
-
-def is_utf8(charset: str) -> bool:
-    """Whether texts of a character set are what PostgreSQL reads."""
-    return charset in _UTF8
 
 
 def fixed(type_: str, size: int, text: Text) -> Codec:
@@ -178,15 +181,21 @@ def bits(count: int) -> Codec:
     return fixed(f"bit({count})", (count + 7) // 8, lambda raw: f"{int.from_bytes(raw, 'big'):0{count}b}".encode())
 
 
-def word(size: int, words: Sequence[str]) -> Codec:
-    """One of some words; the number 0 stands for what was none of them."""
-    known = [b"", *(each.encode() for each in words)]
+def word(size: int, words: Sequence[bytes], charset: str) -> Codec:
+    """One of some words; the number 0 stands for what was none of them.
+
+    :raises LookupError: where Python does not know their character set
+    """
+    known = [b"", *map(_converter(charset), words)]
     return fixed("text", size, lambda raw: known[int.from_bytes(raw, "little")])
 
 
-def words(size: int, known: Sequence[str]) -> Codec:
-    """Some of some words."""
-    return fixed("text", size, partial(_words, [each.encode() for each in known]))
+def words(size: int, known: Sequence[bytes], charset: str) -> Codec:
+    """Some of some words.
+
+    :raises LookupError: where Python does not know their character set
+    """
+    return fixed("text", size, partial(_words, list(map(_converter(charset), known))))
 
 
 def _words(known: Sequence[bytes], raw: bytes) -> bytes:
@@ -207,28 +216,31 @@ def uuid() -> Codec:
     return varying("uuid", 1, lambda raw: str(UUID(bytes=raw.ljust(16, b"\0"))).encode())
 
 
-def text(type_: str, length_bytes: int, charset: str, column: str) -> Codec:
+def text(length_bytes: int, charset: str, column: str) -> Codec:
     """Texts.
 
     :param charset: as MySQL calls it
     :param column: for the sentence that refuses a value
     :raises LookupError: where Python does not know the character set
     """
-    decode = None if is_utf8(charset) else _decoder(charset)
-    return varying(type_, length_bytes, partial(_text, column, decode))
+    return varying("text", length_bytes, partial(_text, column, _converter(charset)))
 
 
-def _decoder(charset: str) -> Callable[[bytes], str]:
-    if charset == "latin1":
-        return lambda raw: codecs.charmap_decode(raw, "strict", _LATIN1)[0]
-    codec: Any = codecs.lookup(_ENCODINGS.get(charset, charset))
-    return lambda raw: str(codec.decode(raw)[0])
-
-
-def _text(column: str, decode: Callable[[bytes], str] | None, raw: bytes) -> bytes:
-    if b"\0" in raw and (decode is None or "\0" in decode(raw)):
+def _text(column: str, convert: Text, raw: bytes) -> bytes:
+    converted = convert(raw)
+    if b"\0" in converted:
         raise DataError(
             f"Column {column!r} holds the character NUL, which PostgreSQL does not store: remove it at the source, "
             "then run once with resync."
         )
-    return raw if decode is None else decode(raw).encode()
+    return converted
+
+
+def _converter(charset: str) -> Text:
+    """What makes UTF-8 of a text."""
+    if charset in _UTF8:
+        return bytes
+    if charset == "latin1":
+        return lambda raw: codecs.charmap_decode(raw, "strict", _LATIN1)[0].encode()
+    codec: Any = codecs.lookup(_ENCODINGS.get(charset, charset))
+    return lambda raw: str(codec.decode(raw)[0]).encode()
