@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.hooks.cdc import PostgresCdcHook
     from airflow_etl_sync.hooks.delta import DeltaLakeHook
     from airflow_etl_sync.hooks.duckdb import DuckDbHook
+    from airflow_etl_sync.hooks.mysql_cdc import MysqlCdcHook
     from airflow_etl_sync.observability.assets import table_asset
     from airflow_etl_sync.operators.advance import WatermarkAdvanceOperator
     from airflow_etl_sync.operators.cdc import CdcSyncOperator
@@ -53,6 +54,7 @@ __all__ = [
     "FailedRecordsOperator",
     "IncrementalExtractOperator",
     "IncrementalSyncOperator",
+    "MysqlCdcHook",
     "PostgresCdcHook",
     "PostgresNotifySensor",
     "PostgresNotifyTrigger",
@@ -81,6 +83,7 @@ _HOMES = {
     "FailedRecordsOperator": "operators.failed_records",
     "IncrementalExtractOperator": "operators.extract",
     "IncrementalSyncOperator": "operators.sync",
+    "MysqlCdcHook": "hooks.mysql_cdc",
     "PostgresCdcHook": "hooks.cdc",
     "PostgresNotifySensor": "sensors.notify",
     "PostgresNotifyTrigger": "triggers.notify",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 _INTEGRATION = "ETL sync"
-_POSTGRES_CDC = {
+_POSTGRES_CDC: dict[str, Any] = {
     "connection-type": "postgres_cdc",
     "hook-class-name": "airflow_etl_sync.hooks.cdc.PostgresCdcHook",
     "hook-name": "PostgreSQL change data capture",
@@ -33,6 +33,18 @@ _POSTGRES_CDC = {
     },
 }
 """A connection's form beside the usual fields; what it asks for is kept in the connection's extras."""
+
+_MYSQL_CDC = {
+    "connection-type": "mysql_cdc",
+    "hook-class-name": "airflow_etl_sync.hooks.mysql_cdc.MysqlCdcHook",
+    "hook-name": "MySQL or MariaDB change data capture",
+    "ui-field-behaviour": {
+        "hidden-fields": [],
+        "relabeling": {"schema": "Database"},
+        "placeholders": {"port": "3306", "extra": '{"ssl": {"ca": "/etc/ssl/certs/ca.pem"}}'},
+    },
+    "conn-fields": {"tables": _POSTGRES_CDC["conn-fields"]["tables"]},
+}
 
 _DELTA_LAKE = {
     "connection-type": "delta_lake",
@@ -96,11 +108,12 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_etl_sync.hooks.cdc",
                     "airflow_etl_sync.hooks.delta",
                     "airflow_etl_sync.hooks.duckdb",
+                    "airflow_etl_sync.hooks.mysql_cdc",
                     "airflow_etl_sync.hooks.parquet",
                 ],
             }
         ],
-        "connection-types": [_POSTGRES_CDC, _DELTA_LAKE, _DUCKDB, _PARQUET_LAKE],
+        "connection-types": [_POSTGRES_CDC, _MYSQL_CDC, _DELTA_LAKE, _DUCKDB, _PARQUET_LAKE],
         "task-decorators": [
             {"name": "etl_sync", "class-name": "airflow_etl_sync.decorators.etl_sync.etl_sync_task"},
         ],

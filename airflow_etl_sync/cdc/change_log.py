@@ -25,18 +25,32 @@ Key = tuple[str, ...]
 class LogHealth:
     """How a log is, for one who reads it.
 
-    :param retained_bytes: how much of it the server keeps for the reader on its disk
+    :param retained_bytes: how much of it the server keeps for the reader on its disk; None where it keeps none for
+        anybody
     :param lag_bytes: how much was written since the acknowledged position
     :param lag_seconds: 0 where nothing was; else None, since a log knows positions and no times
-    :param wal_status: of a replication slot ``reserved``, ``extended``, ``unreserved`` (about to be lost) or ``lost``
+    :param wal_status: of a replication slot ``reserved``, ``extended``, ``unreserved`` (about to be lost) or ``lost``;
+        of a binary log ``kept for a time``
     :param is_active: whether someone reads it now
     """
 
-    retained_bytes: int
+    retained_bytes: int | None
     lag_bytes: int
     lag_seconds: float | None
     wal_status: str
     is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TornDown:
+    """What was there and is not any more.
+
+    :param has_dropped_slot: whether there was a slot
+    :param has_dropped_publication: whether there was a publication that this package made
+    """
+
+    has_dropped_slot: bool
+    has_dropped_publication: bool
 
 
 class Positions(Protocol):

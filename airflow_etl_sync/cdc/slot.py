@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.cdc import sql
-from airflow_etl_sync.cdc.change_log import LogHealth
+from airflow_etl_sync.cdc.change_log import LogHealth, TornDown
 from airflow_etl_sync.cdc.preflight import Examined, Finding, examine, late, missing
 from airflow_etl_sync.cdc.relation_types import TypedRelation, read_relation_types
 from airflow_etl_sync.cdc.reselect import look_up
@@ -34,18 +33,6 @@ _COPY_ENDS = b"\xff\xff"
 _VALUE = 6
 """Where the only value of a row begins: behind the number of values, and its length."""
 _IN_USE, _UNDEFINED, _NOT_IN_STATE = "55006", "42704", "55000"
-
-
-@dataclass(frozen=True, slots=True)
-class TornDown:
-    """What was there and is not any more.
-
-    :param has_dropped_slot: whether there was a slot
-    :param has_dropped_publication: whether there was a publication that this package made
-    """
-
-    has_dropped_slot: bool
-    has_dropped_publication: bool
 
 
 class ReplicationSlot:

@@ -122,10 +122,10 @@ def _unusable(side: str, conn_id: str, error: EtlSyncError) -> Finding:
 
 def _of_capture(given: argparse.Namespace) -> Sequence[Finding]:
     """What is amiss; what the first set-up mends is worth knowing only."""
-    from airflow_etl_sync.hooks.cdc import PostgresCdcHook
+    from airflow_etl_sync.hooks.logs import cdc_hook_of
 
-    hook = PostgresCdcHook(given.cdc_conn_id, slot=given.slot, publication=given.publication, tables=given.tables)
-    found = hook.slot().preflight(hook.tables())
+    hook = cdc_hook_of(given.cdc_conn_id, slot=given.slot, publication=given.publication, tables=given.tables)
+    found = hook.change_log().preflight(hook.tables())
     return [
         Finding(each.code, each.sentence, each.mending, each.is_error and not each.is_mended_by_setting_up)
         for each in found

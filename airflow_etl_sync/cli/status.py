@@ -137,7 +137,7 @@ def _row(entry: Entry, now: datetime) -> dict[str, Any]:
         "last_run": run.status if run else None,
         "duration": seconds_text(run.seconds) if run and run.seconds is not None else None,
         "open_failures": state.open_failures,
-        "log_kept": size_text(health.retained_bytes) if health else None,
+        "log_kept": size_text(health.retained_bytes) if health and health.retained_bytes is not None else None,
         "why": entry.verdict.why or None,
     }
 

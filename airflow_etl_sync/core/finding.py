@@ -25,6 +25,11 @@ class Finding:
     def __str__(self) -> str:
         return f"{self.sentence}: {self.mending}."
 
+    @property
+    def is_mended_by_setting_up(self) -> bool:
+        """Whether it is as it should be before the first set-up."""
+        return False
+
     def as_error(self) -> EtlSyncError:
         """The error for who goes on regardless."""
         return ConfigurationError(str(self))

@@ -16,7 +16,9 @@ from airflow_etl_sync.operators import _arguments as arguments
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from airflow_etl_sync.cdc.copy_source import PostgresTables
     from airflow_etl_sync.cdc.preflight import Finding
+    from airflow_etl_sync.cdc.reselect import SourceRows
     from airflow_etl_sync.cdc.slot import ReplicationSlot
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
@@ -80,6 +82,22 @@ class PostgresCdcHook(BaseHook):
         if isinstance(publication, str) and not publication.strip().startswith("["):
             return ReplicationSlot(access, slot, publication.strip())
         return ReplicationSlot(access, slot, arguments.as_names("publication", publication))
+
+    def change_log(self) -> ReplicationSlot:
+        """The slot, as that from which changes come."""
+        return self.slot()
+
+    def rows(self) -> SourceRows:
+        """What gives rows that the log leaves out."""
+        from airflow_etl_sync.cdc.reselect import SourceRows
+
+        return SourceRows(self.access())
+
+    def whole_tables(self) -> PostgresTables:
+        """What gives tables whole, for their first copy."""
+        from airflow_etl_sync.cdc.copy_source import PostgresTables
+
+        return PostgresTables(self.access())
 
     def tables(self) -> tuple[TableName, ...]:
         """The tables; none where none are named.
@@ -148,7 +166,7 @@ class PostgresCdcHook(BaseHook):
             findings = slot.preflight(tables)
             if any(finding.is_error for finding in findings):
                 return _told(findings)
-            retained = slot.health().retained_bytes
+            retained = slot.health().retained_bytes or 0
         except EtlSyncError as error:
             return False, str(error)
         ready = (

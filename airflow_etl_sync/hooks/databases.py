@@ -11,6 +11,11 @@ from airflow_etl_sync.errors import ConfigurationError
 if TYPE_CHECKING:
     from airflow_etl_sync.systems.database.access import DatabaseAccess
 
+MYSQL_CDC_TYPE = "mysql_cdc"
+MYSQL_TYPES = ("mysql", MYSQL_CDC_TYPE)
+_CDC_FIELDS = frozenset({"tables"})
+"""What the form of the type for capture asks for beside the connection itself; it lies among the extras."""
+
 _MYSQL_OPTIONS = frozenset(
     {"ssl", "unix_socket", "read_timeout", "write_timeout", "connect_timeout", "server_public_key"}
 )
@@ -25,7 +30,8 @@ def mysql(conn_id: str, connection: Any) -> DatabaseAccess:
     from airflow_etl_sync.systems.database.access import mysql_access
 
     extra = connection.extra_dejson
-    options = {name: value for name, value in extra.items() if name not in _OTHER_DRIVERS_OPTIONS and value is not None}
+    passed_over = _OTHER_DRIVERS_OPTIONS | (_CDC_FIELDS if connection.conn_type == MYSQL_CDC_TYPE else frozenset())
+    options = {name: value for name, value in extra.items() if name not in passed_over and value is not None}
     unknown = sorted(options.keys() - _MYSQL_OPTIONS)
     if unknown:
         raise ConfigurationError(

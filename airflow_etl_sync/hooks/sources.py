@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.hooks.connections import CDC_TYPE, postgres_access, require_connection
-from airflow_etl_sync.hooks.databases import by_hook, mysql, sqlite_path
+from airflow_etl_sync.hooks.databases import MYSQL_TYPES, by_hook, mysql, sqlite_path
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -58,7 +58,7 @@ def source_of(conn_id: str, stream: Stream) -> PostgresSource | DatabaseSource |
 
 
 def _access(conn_id: str, connection: Any) -> DatabaseAccess:
-    if connection.conn_type == "mysql":
+    if connection.conn_type in MYSQL_TYPES:
         return mysql(conn_id, connection)
     return _sqlite(conn_id, connection) if connection.conn_type == "sqlite" else by_hook(conn_id, connection, "source")
 

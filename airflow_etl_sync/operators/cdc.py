@@ -16,6 +16,7 @@ from airflow_etl_sync.observability.outcome import Outcome
 from airflow_etl_sync.observability.telling import tell
 from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.operators._failure import failing_for_good
+from airflow_etl_sync.operators.cdc_slot import hook_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from airflow_etl_sync.cdc.tables import SourceTable
     from airflow_etl_sync.core.model import RunIdentity
     from airflow_etl_sync.hooks.cdc import PostgresCdcHook
+    from airflow_etl_sync.hooks.mysql_cdc import MysqlCdcHook
     from airflow_etl_sync.journey.cdc import CdcReport
     from airflow_etl_sync.state.runs import Run
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
@@ -33,20 +35,22 @@ log = logging.getLogger(__name__)
 
 
 class CdcSyncOperator(LineageTeller, LoadsTables, BaseOperator):
-    """Apply what a replication slot tells until now, then end; the next run goes on from there.
+    """Apply what a source's log tells until now, then end; the next run goes on from there.
 
+    The log is a replication slot of PostgreSQL, or the binary log of MySQL or MariaDB: the connection's type decides.
     The first run copies the tables, unless ``copy_existing`` says no. Rows, counts and the position in the source's
-    log are committed together in the destination, batch by batch; only then is the slot advanced. So a task that is
+    log are committed together in the destination, batch by batch; only then is a slot advanced. So a task that is
     killed anywhere is run again, and applies nothing twice and loses nothing. Returns a report with counts, position
     and the slot's health. All arguments are templated.
 
     :param sync_key: the unique name of the change stream
-    :param source_conn_id: connection of type ``postgres_cdc``, or of type ``postgres`` where ``slot`` is given
+    :param source_conn_id: connection of type ``postgres_cdc``, or of type ``postgres`` where ``slot`` is given; or of
+        type ``mysql_cdc`` or ``mysql``
     :param destination_conn_id: connection of type ``postgres`` to apply changes to; its schema ``etl_sync`` keeps the
         position
     :param tables: the tables, by default the connection's; a new one is copied first
     :param destination_tables: where a table goes, by its name as in ``tables``; others go into one of the same name
-    :param slot: the slot's name, by default the connection's
+    :param slot: the slot's name, by default the connection's; of PostgreSQL only
     :param publication: the publication's name, by default the connection's, else the slot's name
     :param primary_key: the columns that name a row, by default each source table's own key
     :param apply: ``upsert`` keeps each target equal to its table, ``history`` appends every change to it as a row of
@@ -61,8 +65,8 @@ class CdcSyncOperator(LineageTeller, LoadsTables, BaseOperator):
     :param max_errors: how many rows of a run may be set aside as failed records
     :param max_error_percent: how many per cent of them may be
     :param copy_existing: whether rows that are there before the first run are copied
-    :param resync: forget the position, begin where the slot stands and copy the tables afresh, this once; for a slot
-        that was lost
+    :param resync: forget the position, begin where the slot stands, or where a binary log ends, and copy the tables
+        afresh, this once; for a log that was lost
     :param batch_changes: a transaction of the destination takes so many changes, and the rest of the source's
         transaction in which that is reached
     :param piece_changes: so many changes are held in memory and merged at once
@@ -139,41 +143,37 @@ class CdcSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         with failing_for_good():
             most = arguments.as_count("warn_retained_mb", self.warn_retained_mb) * 1_000_000
             report = self._capture(context)
-            if report.health.retained_bytes > most:
+            retained = report.health.retained_bytes
+            if retained is not None and retained > most:
                 log.warning(
                     "The source keeps %.1f MB of its log for the slot, more than warn_retained_mb: run this task more "
                     "often, look for a transaction that stays open, or tear the slot down if it is not needed",
-                    report.health.retained_bytes / 1_000_000,
+                    retained / 1_000_000,
                 )
         tell(context, Outcome.of_capture(arguments.as_text("sync_key", self.sync_key), report))
         return report.to_json()
 
     def _capture(self, context: Context) -> CdcReport:
-        from airflow_etl_sync.cdc.reselect import SourceRows
-        from airflow_etl_sync.hooks.cdc import PostgresCdcHook
         from airflow_etl_sync.journey.cdc import capture
         from airflow_etl_sync.journey.cdc_pieces import CaptureLimits
         from airflow_etl_sync.operators._journey_terms import access_by, cdc_tables_of, identity_of
 
-        hook = PostgresCdcHook(
-            arguments.as_text("source_conn_id", self.source_conn_id),
-            slot=self.slot, publication=self.publication, tables=self.tables,
-        )  # fmt: skip
+        hook = hook_of(self)
         sync_key, identity = arguments.as_text("sync_key", self.sync_key), identity_of(context)
-        tables, slot = cdc_tables_of(self, hook.tables()), hook.slot()
+        tables = cdc_tables_of(self, hook.tables())
         limits = CaptureLimits(
             batch_changes=arguments.as_count("batch_changes", self.batch_changes),
             piece_changes=arguments.as_count("piece_changes", self.piece_changes),
         )
         destination = access_by(self, "destination_conn_id")
         copy = partial(_copy, hook, destination, sync_key, identity)
-        source = hook.access()
         report = capture(
-            slot, SourceRows(source), destination,
+            hook.change_log(), hook.rows(), destination,
             sync_key=sync_key, tables_=tables, identity=identity, limits=limits,
             first_copy=copy if arguments.as_flag("copy_existing", self.copy_existing, default=True) else None,
             resync=arguments.as_flag("resync", self.resync),
         )  # fmt: skip
+        source = hook.access()
         counts = report.counts.rows if len(tables) == 1 else None  # of several tables each one's is not known
         self.flows = tuple(
             Flow(origin=origin_of(source, table.source, None), state=destination, target=table.target, counts=counts)
@@ -192,14 +192,13 @@ def _targets(tables: object, destination_tables: object) -> list[str]:
 
 
 def _copy(
-    hook: PostgresCdcHook,
+    hook: PostgresCdcHook | MysqlCdcHook,
     destination: PostgresAccess,
     sync_key: str,
     identity: RunIdentity,
     tables: Sequence[SourceTable],
     run: Run,
 ) -> None:
-    from airflow_etl_sync.cdc.copy_source import PostgresTables
     from airflow_etl_sync.journey.copying import copy_tables
 
-    copy_tables(PostgresTables(hook.access()), destination, sync_key, [each.terms for each in tables], identity, run)
+    copy_tables(hook.whole_tables(), destination, sync_key, [each.terms for each in tables], identity, run)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_etl_sync.hooks.cdc import PostgresCdcHook
+    from airflow_etl_sync.hooks.mysql_cdc import MysqlCdcHook
     from airflow_etl_sync.operators.cdc import CdcSyncOperator
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 class CdcSetUpOperator(BaseOperator):
     """Make the publication and the replication slot from which changes are captured; may be run again at any time.
+
+    Of MySQL and MariaDB it makes nothing, and says what is amiss.
 
     From then on the source keeps its log until it has been read: capture changes regularly, or run
     :class:`CdcTearDownOperator`, else the log fills the source's disk. All arguments are templated.
@@ -59,14 +62,15 @@ class CdcSetUpOperator(BaseOperator):
         """
         with failing_for_good():
             hook = hook_of(self)
-            slot, tables = hook.slot(), hook.tables()
-            position = slot.set_up(tables)
-            for finding in slot.preflight(tables):
+            changes, tables = hook.change_log(), hook.tables()
+            position = changes.set_up(tables)
+            for finding in changes.preflight(tables):
                 log.warning("%s", finding)
-        log.info("Slot %s gives changes of %d tables from position %d on", slot.slot, len(tables), position)
+            name = changes.name
+        log.info("The log %s gives changes of %d tables from position %d on", name, len(tables), position)
         return {
-            "slot": slot.slot,
-            "publications": list(slot.publications),
+            "slot": name,
+            "publications": list(changes.publications),
             "tables": [str(table) for table in tables],
             "position": position,
         }
@@ -75,7 +79,8 @@ class CdcSetUpOperator(BaseOperator):
 class CdcTearDownOperator(BaseOperator):
     """Drop the replication slot, so that the source keeps its log no longer, and the publication.
 
-    A publication that somebody else made is left. What is gone already is no error. Changes that were not captured
+    A publication that somebody else made is left. What is gone already is no error; of MySQL and MariaDB there is
+    nothing to drop. Changes that were not captured
     before are lost. All arguments are templated.
 
     :param source_conn_id: connection of type ``postgres_cdc``, or of type ``postgres`` where ``slot`` is given
@@ -106,27 +111,27 @@ class CdcTearDownOperator(BaseOperator):
         :raises AirflowFailException: where the slot belongs to something else
         """
         with failing_for_good():
-            slot = hook_of(self).slot()
-            torn = slot.tear_down()
+            changes = hook_of(self).change_log()
+            torn, name = changes.tear_down(), changes.name
         log.info(
             "Slot %s: %s; publication: %s",
-            slot.slot,
+            name,
             "dropped" if torn.has_dropped_slot else "was not there",
             "dropped" if torn.has_dropped_publication else "left, since it is gone or somebody else's",
         )
         return {
-            "slot": slot.slot,
-            "publications": list(slot.publications),
+            "slot": name,
+            "publications": list(changes.publications),
             "has_dropped_slot": torn.has_dropped_slot,
             "has_dropped_publication": torn.has_dropped_publication,
         }
 
 
-def hook_of(operator: CdcSetUpOperator | CdcTearDownOperator | CdcSyncOperator) -> PostgresCdcHook:
+def hook_of(operator: CdcSetUpOperator | CdcTearDownOperator | CdcSyncOperator) -> PostgresCdcHook | MysqlCdcHook:
     """The hook with an operator's own terms, after templating."""
-    from airflow_etl_sync.hooks.cdc import PostgresCdcHook
+    from airflow_etl_sync.hooks.logs import cdc_hook_of
 
-    return PostgresCdcHook(
+    return cdc_hook_of(
         arguments.as_text("source_conn_id", operator.source_conn_id),
         slot=operator.slot,
         publication=operator.publication,

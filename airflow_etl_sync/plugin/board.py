@@ -10,7 +10,7 @@ from typing import Protocol
 
 from airflow_etl_sync.plugin.declared import DeclaredTask, conn_ids_of, declared_tasks
 from airflow_etl_sync.plugin.freshness import Verdict, judge
-from airflow_etl_sync.plugin.places import Capture, Place, read_captures, read_places
+from airflow_etl_sync.plugin.places import Capture, CapturedLog, Place, read_captures, read_places
 from airflow_etl_sync.plugin.schedules import DagSchedule, read_schedules
 from airflow_etl_sync.state.overview import RunRecord, SyncState
 
@@ -60,11 +60,11 @@ class Entry:
         return next((run for run in self.state.runs if run.status == "done"), None)
 
     @property
-    def slot(self) -> tuple[str, str] | None:
-        """The source and the slot to ask for, where both are known."""
+    def log(self) -> CapturedLog | None:
+        """The log to ask for, where its source is known."""
         if self.source_conn_id is None or self.state.slot is None:
             return None
-        return self.source_conn_id, self.state.slot
+        return CapturedLog(self.source_conn_id, self.state.slot, self.state.position or "0/0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,8 @@ def read_board(onlooker: Onlooker, conn_ids: Sequence[str] = ()) -> Board:
     places = read_places(conn_ids or conn_ids_of(tasks), RUNS_IN_LIST)
     entries = _entries(places, tasks)
     seen = [entry for entry in entries if onlooker.may_see(entry.dag_ids, entry.conn_id)]
-    captures = read_captures({entry.slot for entry in seen if entry.slot})
-    told = [_with_capture(entry, captures[entry.slot]) if entry.slot else entry for entry in seen]
+    captures = read_captures({entry.log for entry in seen if entry.log})
+    told = [_with_capture(entry, captures[entry.log]) if entry.log else entry for entry in seen]
     return Board(
         sorted(told, key=lambda entry: (entry.verdict.rank, entry.state.sync_key, entry.conn_id)),
         [_unread(place, tasks, onlooker) for place in places if place.trouble and _may_see(place, tasks, onlooker)],
@@ -121,7 +121,7 @@ def find_entry(onlooker: Onlooker, conn_id: str, sync_key: str) -> Entry | None:
     if not found or not onlooker.may_see(found[0].dag_ids, conn_id):
         return None
     entry = found[0]
-    return _with_capture(entry, read_captures([entry.slot])[entry.slot]) if entry.slot else entry
+    return _with_capture(entry, read_captures([entry.log])[entry.log]) if entry.log else entry
 
 
 def _declared() -> list[DeclaredTask]:

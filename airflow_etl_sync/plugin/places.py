@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from airflow_etl_sync.core.changes import lsn_of
 from airflow_etl_sync.errors import EtlSyncError
 from airflow_etl_sync.state import overview
 from airflow_etl_sync.state.overview import SyncState
@@ -36,8 +37,22 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class CapturedLog:
+    """A log that is read.
+
+    :param conn_id: the connection of the source
+    :param name: the slot's name; of a binary log the log's own
+    :param position: up to where its changes are applied
+    """
+
+    conn_id: str
+    name: str
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
 class Capture:
-    """How a replication slot is, or one sentence on why it cannot be seen."""
+    """How a log is, or one sentence on why it cannot be seen."""
 
     health: LogHealth | None = None
     trouble: str | None = None
@@ -58,12 +73,9 @@ def read_places(conn_ids: Iterable[str], at_most_runs: int) -> list[Place]:
     return _side_by_side(partial(_read, at_most_runs=at_most_runs), list(conn_ids))
 
 
-def read_captures(slots: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Capture]:
-    """How replication slots are.
-
-    :param slots: the connection of the source, and the slot's name
-    """
-    asked = list(slots)
+def read_captures(logs: Iterable[CapturedLog]) -> dict[CapturedLog, Capture]:
+    """How logs are."""
+    asked = list(logs)
     return dict(zip(asked, _side_by_side(_look_at, asked), strict=True))
 
 
@@ -83,11 +95,16 @@ def _read(conn_id: str, at_most_runs: int) -> Place:
         return Place(conn_id, conn_id, trouble=str(error))
 
 
-def _look_at(place: tuple[str, str]) -> Capture:
+def _look_at(log: CapturedLog) -> Capture:
     from airflow_etl_sync.cdc.slot import ReplicationSlot
+    from airflow_etl_sync.hooks.logs import is_mysql
+    from airflow_etl_sync.hooks.mysql_cdc import MysqlCdcHook
 
-    conn_id, slot = place
     try:
-        return Capture(ReplicationSlot(access_of(conn_id), slot, slot).health())
+        if is_mysql(log.conn_id):
+            binary_log = MysqlCdcHook(log.conn_id).change_log()
+            binary_log.advance(lsn_of(log.position))
+            return Capture(binary_log.health())
+        return Capture(ReplicationSlot(access_of(log.conn_id), log.name, log.name).health())
     except EtlSyncError as error:
         return Capture(trouble=str(error))

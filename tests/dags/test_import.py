@@ -26,6 +26,7 @@ EXPECTED = {
     "watermark_tools": {"schedule": None, "tasks": ["watermark"]},
     "orders_by_cdc": {"schedule": "*/5 * * * *", "tasks": ["capture", "set_up"]},
     "orders_by_cdc_on_change": {"schedule": ["shop_has_changed"], "tasks": ["capture", "set_up"]},
+    "orders_by_binlog": {"schedule": "*/5 * * * *", "tasks": ["capture"]},
     "orders_from_api": {"schedule": "@hourly", "tasks": CHAIN},
     "orders_from_files": {"schedule": "@hourly", "tasks": CHAIN},
     "orders_from_mysql": {"schedule": "@hourly", "tasks": CHAIN},

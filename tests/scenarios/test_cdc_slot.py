@@ -236,7 +236,7 @@ def test_an_empty_batch_lets_the_log_go(
         warehouse.execute("INSERT INTO busy SELECT repeat('x', 1000) FROM generate_series(1, 5000)")
         warehouse.execute("CHECKPOINT")
     before = slot.health()
-    assert before.retained_bytes > 10_000_000 and before.lag_bytes > 10_000_000 and before.lag_seconds is None
+    assert (before.retained_bytes or 0) > 10_000_000 and before.lag_bytes > 10_000_000 and before.lag_seconds is None
     flushed = slot.flushed()
     assert messages(slot) == []
     slot.advance(flushed)
@@ -244,7 +244,7 @@ def test_an_empty_batch_lets_the_log_go(
     assert slot.health().lag_bytes < 1_000_000
     warehouse.execute("CHECKPOINT")
     slot.advance(slot.flushed())  # what is kept follows the position by one checkpoint
-    assert slot.health().retained_bytes < 1_000_000
+    assert (slot.health().retained_bytes or 0) < 1_000_000
     t.execute("INSERT INTO t VALUES (1, 'a')")
     assert kinds(slot) == "BRIC"
 

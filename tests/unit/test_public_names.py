@@ -33,7 +33,9 @@ OPERATORS = {
 }
 WAITING = {"PostgresNotifySensor", "PostgresNotifyTrigger", "ReplicationSlotSensor", "ReplicationSlotTrigger"}
 FUNCTIONS = {"dags_from_yaml", "incremental_sync", "refuse_invalid_syncs", "table_asset"}
-PUBLIC_NAMES = ERRORS | OPERATORS | WAITING | FUNCTIONS | {"DeltaLakeHook", "DuckDbHook", "PostgresCdcHook"}
+PUBLIC_NAMES = (
+    ERRORS | OPERATORS | WAITING | FUNCTIONS | {"DeltaLakeHook", "DuckDbHook", "MysqlCdcHook", "PostgresCdcHook"}
+)
 
 
 def test_the_public_names_are_exactly_these() -> None:

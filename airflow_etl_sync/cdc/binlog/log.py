@@ -17,7 +17,7 @@ from airflow_etl_sync.cdc.binlog.shapes import Shapes
 from airflow_etl_sync.cdc.binlog.tables import look_up
 from airflow_etl_sync.cdc.binlog.visibility import wait_until_visible
 from airflow_etl_sync.cdc.binlog.whole import WholeTable
-from airflow_etl_sync.cdc.change_log import LogHealth
+from airflow_etl_sync.cdc.change_log import LogHealth, TornDown
 from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
 from airflow_etl_sync.core.changes import Lsn, Relation
 from airflow_etl_sync.core.columns import ColumnTypes
@@ -73,6 +73,21 @@ class BinaryLog:
         """What is amiss, in the order in which it is to be mended."""
         with self._connected("look at") as connection:
             return examine(connection, tables)
+
+    def set_up(self, tables: Sequence[TableName]) -> Lsn:
+        """Make sure that changes can be captured; nothing is made, since the server's log is there for everybody.
+
+        :return: the position from which on it would give changes
+        :raises EtlSyncError: for what is amiss
+        """
+        for finding in self.preflight(tables):
+            if finding.is_error:
+                raise finding.as_error()
+        return self.beginning()
+
+    def tear_down(self) -> TornDown:
+        """Nothing is there to be dropped: the server keeps nothing for a reader."""
+        return TornDown(has_dropped_slot=False, has_dropped_publication=False)
 
     def look_up(self, tables: Sequence[CdcTable]) -> list[SourceTable]:
         """Find the tables at the source.
@@ -143,11 +158,9 @@ class BinaryLog:
         with self._connected("look at") as connection:
             newest, files = self._look(connection), read_files(connection)
         since = self._acknowledged or newest
-        lag = sum(each.size for each in files if each.begins > since) + sum(
-            max(each.begins + each.size - since, 0) for each in files if each.begins <= since < each.begins + each.size
-        )
+        lag = sum(each.behind(since) for each in files)
         return LogHealth(
-            retained_bytes=0,
+            retained_bytes=None,
             lag_bytes=lag,
             lag_seconds=None if lag else 0.0,
             wal_status="kept for a time",

@@ -51,6 +51,11 @@ class LogFile:
     def begins(self) -> Lsn:
         return position_of(self.name, FIRST_PLACE)
 
+    def behind(self, position: Lsn) -> int:
+        """How many bytes of it lie behind a position."""
+        end = position_of(self.name, self.size)
+        return end - max(position, self.begins) if end > position else 0
+
 
 def read_server(connection: Connection) -> Server:
     """The server that one is connected to."""
