@@ -111,9 +111,9 @@ class Retelling:
     def _changes(self, kind: int, shape: Shape, data: bytes) -> Iterator[bytes]:
         table = shape.relation.id
         if kind in WRITES:
-            return (messages.insert(table, row) for row in shape.rows(data))
+            return (messages.insert(table, shape.told(row)) for row in shape.rows(data))
         if kind in DELETES:
-            return (messages.delete(table, row) for row in shape.rows(data))
+            return (messages.delete(table, shape.told(row)) for row in shape.rows(data))
         return self._updates(shape, data)
 
     def _updates(self, shape: Shape, data: bytes) -> Iterator[bytes]:
@@ -123,7 +123,7 @@ class Retelling:
         rows = shape.rows(data)
         for former, row in zip(rows, rows, strict=True):
             has_moved = any(former[place] != row[place] for place in places)
-            yield messages.update(relation.id, row, former if has_moved else None)
+            yield messages.update(relation.id, shape.told(row), shape.told(former) if has_moved else None)
 
     # -- transactions -------------------------------------------------------------------------------------
 

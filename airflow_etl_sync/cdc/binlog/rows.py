@@ -12,6 +12,9 @@ from airflow_etl_sync.cdc.binlog.table_maps import length_at
 from airflow_etl_sync.cdc.binlog.texts import Codec
 from airflow_etl_sync.core.changes import Relation
 
+Raw = Sequence[bytes | None]
+"""A row's values as the log has them; None is NULL."""
+
 _ROWS_HEAD = 8
 """In front of what differs by the event's version: the table's number, and flags."""
 
@@ -26,7 +29,7 @@ class Shape:
     relation: Relation
     codecs: Sequence[Codec] = field(repr=False)
 
-    def rows(self, data: bytes) -> Iterator[Row]:
+    def rows(self, data: bytes) -> Iterator[Raw]:
         """The rows of an event, one behind the other; of an update the row before and the row after, by turns.
 
         :param data: the event behind its bitmaps of columns, which must name all
@@ -36,23 +39,27 @@ class Shape:
         null_bytes = (len(self.codecs) + 7) // 8
         while at < end:
             nulls = int.from_bytes(data[at : at + null_bytes], "little")
-            row, at = self._row(data, at + null_bytes, nulls)
+            row, at = self._cut(data, at + null_bytes, nulls)
             yield row
         if at != end:
             raise IndexError("The last row is not whole.")
 
-    def _row(self, data: bytes, at: int, nulls: int) -> tuple[Row, int]:
+    def told(self, row: Raw) -> Row:
+        """A row as PostgreSQL writes it."""
+        return [None if value is None else codec.text(value) for codec, value in zip(self.codecs, row, strict=True)]
+
+    def _cut(self, data: bytes, at: int, nulls: int) -> tuple[Raw, int]:
         row: list[bytes | None] = []
         for codec in self.codecs:
             if nulls & 1:
                 row.append(None)
             else:
                 size = codec.size
-                if not size:
+                if not size and codec.length_bytes:
                     begin = at + codec.length_bytes
                     size = int.from_bytes(data[at:begin], "little")
                     at = begin
-                row.append(codec.text(data[at : at + size]))
+                row.append(data[at : at + size])
                 at += size
             nulls >>= 1
         return row, at
