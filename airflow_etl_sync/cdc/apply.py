@@ -36,7 +36,7 @@ __all__ = ["Applier", "CdcCounts", "CdcTable"]
 
 
 class TypesOfRelations(Protocol):
-    """Tells the types of relations' columns, as :class:`~airflow_etl_sync.cdc.slot.ReplicationSlot` does."""
+    """Tells the types of relations' columns, as :class:`~airflow_etl_sync.cdc.postgres.slot.ReplicationSlot` does."""
 
     def relation_types(self, relations: Sequence[Relation], /) -> dict[int, dict[str, ColumnTypes]]: ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_etl_sync.cdc.slot import ReplicationSlot
+from airflow_etl_sync.cdc.postgres.slot import ReplicationSlot
 from airflow_etl_sync.demo.captured import Captured, read_captured, table_of
 from airflow_etl_sync.demo.changes import TradingDay
 from airflow_etl_sync.demo.comparison import Comparison, compare

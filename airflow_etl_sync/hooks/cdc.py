@@ -16,10 +16,10 @@ from airflow_etl_sync.operators import _arguments as arguments
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_etl_sync.cdc.copy_source import PostgresTables
-    from airflow_etl_sync.cdc.preflight import Finding
-    from airflow_etl_sync.cdc.reselect import SourceRows
-    from airflow_etl_sync.cdc.slot import ReplicationSlot
+    from airflow_etl_sync.cdc.postgres.copy_source import PostgresTables
+    from airflow_etl_sync.cdc.postgres.preflight import Finding
+    from airflow_etl_sync.cdc.postgres.reselect import SourceRows
+    from airflow_etl_sync.cdc.postgres.slot import ReplicationSlot
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 
@@ -68,7 +68,7 @@ class PostgresCdcHook(BaseHook):
 
         :raises ConfigurationError: where none is named, or the name cannot be one
         """
-        from airflow_etl_sync.cdc.slot import ReplicationSlot
+        from airflow_etl_sync.cdc.postgres.slot import ReplicationSlot
 
         access = self.access()
         slot = arguments.as_optional_text("slot", self._term("slot"))
@@ -89,13 +89,13 @@ class PostgresCdcHook(BaseHook):
 
     def rows(self) -> SourceRows:
         """What gives rows that the log leaves out."""
-        from airflow_etl_sync.cdc.reselect import SourceRows
+        from airflow_etl_sync.cdc.postgres.reselect import SourceRows
 
         return SourceRows(self.access())
 
     def whole_tables(self) -> PostgresTables:
         """What gives tables whole, for their first copy."""
-        from airflow_etl_sync.cdc.copy_source import PostgresTables
+        from airflow_etl_sync.cdc.postgres.copy_source import PostgresTables
 
         return PostgresTables(self.access())
 
@@ -120,7 +120,7 @@ class PostgresCdcHook(BaseHook):
         :raises ConfigurationError: where it may not, or the table is none
         :raises SourceError: where the table is in use for too long; trying again may help
         """
-        from airflow_etl_sync.cdc.notify import apply_notify_triggers
+        from airflow_etl_sync.cdc.postgres.notify import apply_notify_triggers
 
         with closing(self.get_conn()) as connection:
             apply_notify_triggers(connection, TableName.parse(table), channel, key=key, max_keys=max_keys)
@@ -132,7 +132,7 @@ class PostgresCdcHook(BaseHook):
         :raises ConfigurationError: where it may not
         :raises SourceError: where the table is in use for too long; trying again may help
         """
-        from airflow_etl_sync.cdc.notify import remove_notify_triggers
+        from airflow_etl_sync.cdc.postgres.notify import remove_notify_triggers
 
         with closing(self.get_conn()) as connection:
             remove_notify_triggers(connection, TableName.parse(table))
@@ -152,7 +152,7 @@ class PostgresCdcHook(BaseHook):
         :param max_keys: at most so many keys are told of a statement; 0 leaves them out
         :raises ConfigurationError: for an unusable table, channel or ``max_keys``
         """
-        from airflow_etl_sync.cdc.notify import notify_trigger_sql
+        from airflow_etl_sync.cdc.postgres.notify import notify_trigger_sql
 
         return notify_trigger_sql(TableName.parse(table), channel, key=key, max_keys=max_keys)
 

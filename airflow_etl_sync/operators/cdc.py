@@ -15,8 +15,8 @@ from airflow_etl_sync.observability.links import SyncLink
 from airflow_etl_sync.observability.outcome import Outcome
 from airflow_etl_sync.observability.telling import tell
 from airflow_etl_sync.operators import _arguments as arguments
+from airflow_etl_sync.operators._capture_terms import hook_of
 from airflow_etl_sync.operators._failure import failing_for_good
-from airflow_etl_sync.operators.cdc_slot import hook_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

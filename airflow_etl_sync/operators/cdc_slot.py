@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_etl_sync.operators import _arguments as arguments
+from airflow_etl_sync.operators._capture_terms import hook_of
 from airflow_etl_sync.operators._failure import failing_for_good
 
 if TYPE_CHECKING:
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_etl_sync.hooks.cdc import PostgresCdcHook
-    from airflow_etl_sync.hooks.mysql_cdc import MysqlCdcHook
-    from airflow_etl_sync.operators.cdc import CdcSyncOperator
 
 log = logging.getLogger(__name__)
 
@@ -125,15 +122,3 @@ class CdcTearDownOperator(BaseOperator):
             "has_dropped_slot": torn.has_dropped_slot,
             "has_dropped_publication": torn.has_dropped_publication,
         }
-
-
-def hook_of(operator: CdcSetUpOperator | CdcTearDownOperator | CdcSyncOperator) -> PostgresCdcHook | MysqlCdcHook:
-    """The hook with an operator's own terms, after templating."""
-    from airflow_etl_sync.hooks.logs import cdc_hook_of
-
-    return cdc_hook_of(
-        arguments.as_text("source_conn_id", operator.source_conn_id),
-        slot=operator.slot,
-        publication=operator.publication,
-        tables=getattr(operator, "tables", None),
-    )

@@ -96,7 +96,7 @@ def _read(conn_id: str, at_most_runs: int) -> Place:
 
 
 def _look_at(log: CapturedLog) -> Capture:
-    from airflow_etl_sync.cdc.slot import ReplicationSlot
+    from airflow_etl_sync.cdc.postgres.slot import ReplicationSlot
     from airflow_etl_sync.hooks.logs import is_mysql
     from airflow_etl_sync.hooks.mysql_cdc import MysqlCdcHook
 

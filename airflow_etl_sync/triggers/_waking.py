@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 if TYPE_CHECKING:
-    from airflow_etl_sync.cdc.waking import Waking, Watch
+    from airflow_etl_sync.cdc.postgres.waking import Waking, Watch
 
 
 class WakingTrigger(BaseEventTrigger):
@@ -59,7 +59,7 @@ class WakingTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Fire again and again; this never ends by itself."""
-        from airflow_etl_sync.cdc.waking import Waking
+        from airflow_etl_sync.cdc.postgres.waking import Waking
 
         self._waking = Waking(self._connect, self.watch(), gives_up=self.task_instance is not None)
         async with aclosing(self._waking.wakes()) as wakes:

@@ -9,7 +9,7 @@ from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.triggers._waking import WakingTrigger
 
 if TYPE_CHECKING:
-    from airflow_etl_sync.cdc.watches import ChannelWatch
+    from airflow_etl_sync.cdc.postgres.watches import ChannelWatch
 
 
 class PostgresNotifyTrigger(WakingTrigger):
@@ -73,6 +73,6 @@ class PostgresNotifyTrigger(WakingTrigger):
         return {"conn_id": self.conn_id, "channel": self.channel}
 
     def watch(self) -> ChannelWatch:
-        from airflow_etl_sync.cdc.watches import ChannelWatch
+        from airflow_etl_sync.cdc.postgres.watches import ChannelWatch
 
         return ChannelWatch(**self.checked())

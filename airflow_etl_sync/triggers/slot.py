@@ -8,7 +8,7 @@ from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.triggers._waking import WakingTrigger
 
 if TYPE_CHECKING:
-    from airflow_etl_sync.cdc.watches import SlotWatch
+    from airflow_etl_sync.cdc.postgres.watches import SlotWatch
 
 
 class ReplicationSlotTrigger(WakingTrigger):
@@ -44,6 +44,6 @@ class ReplicationSlotTrigger(WakingTrigger):
         return {"conn_id": self.conn_id, "slot": self.slot}
 
     def watch(self) -> SlotWatch:
-        from airflow_etl_sync.cdc.watches import SlotWatch
+        from airflow_etl_sync.cdc.postgres.watches import SlotWatch
 
         return SlotWatch(**self.checked())

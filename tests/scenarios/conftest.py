@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from airflow_etl_sync.cdc.slot import ReplicationSlot
+from airflow_etl_sync.cdc.postgres.slot import ReplicationSlot
 from airflow_etl_sync.systems.postgres import windows
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.scenarios.mortal import MortalPostgres

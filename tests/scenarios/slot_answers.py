@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from airflow_etl_sync.cdc.slot import ReplicationSlot
+from airflow_etl_sync.cdc.postgres.slot import ReplicationSlot
 from airflow_etl_sync.core.model import TableName
 
 T = TableName("t")

@@ -34,7 +34,7 @@ FAILPOINTS = (
     "after systems.postgres.destination:PostgresDestination.stage",
     "after systems.postgres.destination:PostgresDestination.merge",
     "before state.cdc_pipelines:mark_ready",
-    "after cdc.slot:ReplicationSlot.flushed",
+    "after cdc.postgres.slot:ReplicationSlot.flushed",
     "after cdc.fold:Fold.add",
     "after cdc.fold:Fold.add_rows",
     "after cdc.piece:TablePiece.delete",

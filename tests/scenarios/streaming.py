@@ -16,9 +16,9 @@ from typing import Any
 
 import psycopg
 
-from airflow_etl_sync.cdc.copy_source import PostgresTables
-from airflow_etl_sync.cdc.reselect import SourceRows
-from airflow_etl_sync.cdc.slot import ReplicationSlot
+from airflow_etl_sync.cdc.postgres.copy_source import PostgresTables
+from airflow_etl_sync.cdc.postgres.reselect import SourceRows
+from airflow_etl_sync.cdc.postgres.slot import ReplicationSlot
 from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
 from airflow_etl_sync.core.history import ApplyMode
 from airflow_etl_sync.core.keys import DeleteMode
@@ -37,8 +37,8 @@ AT_THE_END = "at the end"
 COMMIT_FAILPOINTS = {
     "applied": "after state.cdc_pipelines:set_applied 1",
     "counted": "after state.runs:record_captured 1",
-    "committed": "before cdc.slot:ReplicationSlot.advance 1",
-    "acknowledged": "after cdc.slot:ReplicationSlot.advance 1",
+    "committed": "before cdc.postgres.slot:ReplicationSlot.advance 1",
+    "acknowledged": "after cdc.postgres.slot:ReplicationSlot.advance 1",
     "closed": AT_THE_END,
 }
 """Where a capture may be killed around its commit, whatever it does with changes before."""

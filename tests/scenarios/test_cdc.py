@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from airflow_etl_sync.cdc.apply import Applier, StagedFold
-from airflow_etl_sync.cdc.slot import ReplicationSlot
+from airflow_etl_sync.cdc.postgres.slot import ReplicationSlot
 from airflow_etl_sync.core.changes import lsn_of
 from airflow_etl_sync.core.model import LoadRules
 from airflow_etl_sync.demo.postgres import EmbeddedPostgres
@@ -358,7 +358,7 @@ def test_acknowledged_changes_that_come_again_are_skipped(
     warehouse.execute("CREATE TABLE log (at timestamptz DEFAULT clock_timestamp())")
     source.execute("UPDATE t SET v = v || '+'")
     source.execute("DELETE FROM t WHERE id = 1")
-    small.run_killed("before cdc.slot:ReplicationSlot.advance 1")
+    small.run_killed("before cdc.postgres.slot:ReplicationSlot.advance 1")
     assert same(source, warehouse)
     waiting, before = _changes_waiting(source, small), totals(warehouse)
     assert waiting == 101
@@ -468,7 +468,7 @@ def test_a_resync_is_not_stopped_by_a_run_that_acknowledges_late_what_it_has_app
     small: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
     source.execute("UPDATE t SET v = 'changed'")
-    small.run_killed("before cdc.slot:ReplicationSlot.advance 1")  # it could as well be slow
+    small.run_killed("before cdc.postgres.slot:ReplicationSlot.advance 1")  # it could as well be slow
     applied = lsn_of(scalar(warehouse, "SELECT applied_lsn FROM etl_sync.cdc_pipeline"))
 
     def copy(*missing: Any) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from airflow_etl_sync.cdc import visibility
-from airflow_etl_sync.cdc.copy_source import PostgresTables
-from airflow_etl_sync.cdc.reselect import SourceRows
-from airflow_etl_sync.cdc.slot import ReplicationSlot
+from airflow_etl_sync.cdc.postgres import visibility
+from airflow_etl_sync.cdc.postgres.copy_source import PostgresTables
+from airflow_etl_sync.cdc.postgres.reselect import SourceRows
+from airflow_etl_sync.cdc.postgres.slot import ReplicationSlot
+from airflow_etl_sync.cdc.postgres.visibility import wait_until_visible
 from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
-from airflow_etl_sync.cdc.visibility import wait_until_visible
 from airflow_etl_sync.core.model import Counts, LoadRules, RunIdentity, TableName, Window
 from airflow_etl_sync.demo.postgres import EmbeddedPostgres
 from airflow_etl_sync.errors import SourceError

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from airflow_etl_sync.cdc import visibility
+from airflow_etl_sync.cdc.postgres import visibility
 from airflow_etl_sync.core.changes import lsn_of, lsn_text
 from airflow_etl_sync.core.model import LoadRules
 from airflow_etl_sync.errors import DataError, SchemaError, StateError
@@ -349,7 +349,7 @@ def test_while_a_table_is_being_copied_a_copied_row_is_not_taken_for_what_was_be
         source.execute(f"INSERT INTO t SELECT 2, 'another', {LONG}")
         real(*arguments)
 
-    monkeypatch.setattr("airflow_etl_sync.cdc.visibility.wait_until_visible", wait_until_visible)
+    monkeypatch.setattr("airflow_etl_sync.cdc.postgres.visibility.wait_until_visible", wait_until_visible)
     long.run(resync=True, first_copy=long.copy)
     source.execute("UPDATE t SET v = 'later' WHERE id = 3")
     long.run()
@@ -488,7 +488,7 @@ def test_changes_that_are_there_already_are_not_appended_again_even_where_the_po
     """The slot gives everything once more, and nobody remembers that it was applied: their places do."""
     source.execute("INSERT INTO t VALUES (1, 'first', 1)")
     source.execute("UPDATE t SET v = 'changed'")
-    small.run_killed("before cdc.slot:ReplicationSlot.advance 1")
+    small.run_killed("before cdc.postgres.slot:ReplicationSlot.advance 1")
     before = told(warehouse)
     counts = small.run(resync=True).counts
     assert (counts.changes, counts.inserted, counts.skipped) == (2, 0, 2)
@@ -500,7 +500,7 @@ def test_places_in_the_log_of_another_server_are_not_taken_for_its_own(
     small: Capture, source: psycopg.Connection, warehouse: psycopg.Connection
 ) -> None:
     source.execute("INSERT INTO t VALUES (1, 'first', 1)")
-    small.run_killed("before cdc.slot:ReplicationSlot.advance 1")
+    small.run_killed("before cdc.postgres.slot:ReplicationSlot.advance 1")
     warehouse.execute("UPDATE t SET _sync_committed_at = _sync_committed_at - interval '1 day'")
     before = told(warehouse)
     with pytest.raises(StateError, match="made from another server"):

@@ -13,9 +13,9 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
-from airflow_etl_sync.cdc import sql
 from airflow_etl_sync.cdc.pgoutput import Decoder
-from airflow_etl_sync.cdc.slot import ReplicationSlot
+from airflow_etl_sync.cdc.postgres import sql
+from airflow_etl_sync.cdc.postgres.slot import ReplicationSlot
 from airflow_etl_sync.core.changes import Insert
 from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.demo.postgres import EmbeddedPostgres

@@ -12,9 +12,9 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from airflow_etl_sync.cdc import sql
 from airflow_etl_sync.cdc.change_log import TornDown
-from airflow_etl_sync.cdc.slot import ReplicationSlot
+from airflow_etl_sync.cdc.postgres import sql
+from airflow_etl_sync.cdc.postgres.slot import ReplicationSlot
 from airflow_etl_sync.core.columns import ColumnTypes
 from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.errors import ConfigurationError, SourceError

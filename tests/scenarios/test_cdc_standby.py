@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL
 
-from airflow_etl_sync.cdc import sql
+from airflow_etl_sync.cdc.postgres import sql
 from airflow_etl_sync.errors import ConfigurationError, SourceError
 from tests.scenarios.mortal import MortalPostgres
 from tests.scenarios.streaming import Capture, same

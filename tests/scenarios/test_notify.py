@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from airflow_etl_sync import ConfigurationError, PostgresNotifyTrigger
-from airflow_etl_sync.cdc import waking
+from airflow_etl_sync.cdc.postgres import waking
 from airflow_etl_sync.demo.postgres import Databases
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.scenarios.listening import Line, define, listeners, listening, terminate, until

@@ -11,8 +11,8 @@ import pytest
 from psycopg.sql import SQL, Composed, Identifier
 
 from airflow_etl_sync import ConfigurationError, EtlSyncError, PostgresCdcHook, SourceError
-from airflow_etl_sync.cdc import notify_sql
-from airflow_etl_sync.cdc.notify import (
+from airflow_etl_sync.cdc.postgres import notify_sql
+from airflow_etl_sync.cdc.postgres.notify import (
     apply_notify_triggers,
     notify_removal_sql,
     notify_trigger_sql,

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from airflow_etl_sync import ConfigurationError, ReplicationSlotTrigger
-from airflow_etl_sync.cdc import waking, watches
-from airflow_etl_sync.cdc.watches import RENEW_SECONDS, SlotStanding, SlotWatch
+from airflow_etl_sync.cdc.postgres import waking, watches
+from airflow_etl_sync.cdc.postgres.watches import RENEW_SECONDS, SlotStanding, SlotWatch
 from tests.scenarios.listening import define, listening, terminate
 
 pytestmark = pytest.mark.scenario("C14")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from psycopg.sql import Composable, Identifier
 
 from airflow_etl_sync.cdc import apply_sql
+from airflow_etl_sync.cdc.postgres import rows_sql
 from airflow_etl_sync.core.model import TableName
 
 TABLE = TableName('or"ders', "shop")
@@ -66,7 +67,7 @@ def test_values_that_an_update_did_not_touch() -> None:
 
 
 def test_asking_the_source_again() -> None:
-    assert text(apply_sql.reselect(TABLE, KEY, ["body"])) == (
+    assert text(rows_sql.reselect(TABLE, KEY, ["body"])) == (
         'SELECT asked.place, CASE WHEN "source"."body" IS DISTINCT FROM NULL'
         """ THEN format('%s', "source"."body") END\n"""
         'FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) WITH ORDINALITY AS asked ("key_0", "key_1", place)\n'

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from airflow_etl_sync.cdc import preflight
-from airflow_etl_sync.cdc.preflight import Code, Finding
-from airflow_etl_sync.cdc.source_state import Server, SlotState
+from airflow_etl_sync.cdc.postgres import preflight
+from airflow_etl_sync.cdc.postgres.preflight import Code, Finding
+from airflow_etl_sync.cdc.postgres.source_state import Server, SlotState
 from airflow_etl_sync.errors import ConfigurationError, EtlSyncError, SchemaError, StateError
 
 SOUND = SlotState(

@@ -6,7 +6,7 @@ from textwrap import dedent
 
 from psycopg.sql import Composable
 
-from airflow_etl_sync.cdc import sql
+from airflow_etl_sync.cdc.postgres import sql
 from airflow_etl_sync.core.model import TableName
 
 HOSTILE = """x"; DROP TABLE t; --'"""

@@ -7,8 +7,8 @@ from textwrap import dedent
 import pytest
 from psycopg.sql import Composable, Identifier
 
-from airflow_etl_sync.cdc import notify_sql
-from airflow_etl_sync.cdc.notify import notify_removal_sql, notify_trigger_sql
+from airflow_etl_sync.cdc.postgres import notify_sql
+from airflow_etl_sync.cdc.postgres.notify import notify_removal_sql, notify_trigger_sql
 from airflow_etl_sync.core.channel import Probe, probe_of
 from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.errors import ConfigurationError

@@ -13,7 +13,7 @@ Key = tuple[str, ...]
 
 @dataclass(slots=True)
 class NoRowsAgain:
-    """In the place of :class:`~airflow_etl_sync.cdc.reselect.SourceRows` for a log whose rows are whole."""
+    """In the place of :class:`~airflow_etl_sync.cdc.postgres.reselect.SourceRows` for a log whose rows are whole."""
 
     asked: dict[str, Lsn] = field(default_factory=dict)
 

@@ -7,12 +7,12 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from airflow_etl_sync.cdc import sql
 from airflow_etl_sync.cdc.change_log import LogHealth, TornDown
-from airflow_etl_sync.cdc.preflight import Examined, Finding, examine, late, missing
-from airflow_etl_sync.cdc.relation_types import TypedRelation, read_relation_types
-from airflow_etl_sync.cdc.reselect import look_up
-from airflow_etl_sync.cdc.source_state import read_slot
+from airflow_etl_sync.cdc.postgres import sql
+from airflow_etl_sync.cdc.postgres.preflight import Examined, Finding, examine, late, missing
+from airflow_etl_sync.cdc.postgres.relation_types import TypedRelation, read_relation_types
+from airflow_etl_sync.cdc.postgres.reselect import look_up
+from airflow_etl_sync.cdc.postgres.source_state import read_slot
 from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
 from airflow_etl_sync.core.changes import Lsn, lsn_text
 from airflow_etl_sync.core.columns import ColumnTypes

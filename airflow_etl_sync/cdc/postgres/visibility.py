@@ -11,7 +11,7 @@ from collections.abc import Collection
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from airflow_etl_sync.cdc import sql
+from airflow_etl_sync.cdc.postgres import sql
 from airflow_etl_sync.errors import SourceError, explaining
 
 if TYPE_CHECKING:

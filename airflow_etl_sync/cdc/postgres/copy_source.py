@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 
-from airflow_etl_sync.cdc import visibility
+from airflow_etl_sync.cdc.postgres import visibility
 from airflow_etl_sync.cdc.tables import CdcTable
 from airflow_etl_sync.core.changes import Lsn
 from airflow_etl_sync.core.model import Stream

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from psycopg.sql import Identifier
 
-from airflow_etl_sync.cdc import sql
-from airflow_etl_sync.cdc.source_state import (
+from airflow_etl_sync.cdc.postgres import sql
+from airflow_etl_sync.cdc.postgres.source_state import (
     Publication,
     Server,
     SlotState,

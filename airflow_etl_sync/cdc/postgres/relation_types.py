@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_etl_sync.cdc import sql
+from airflow_etl_sync.cdc.postgres import sql
 from airflow_etl_sync.core.columns import ColumnTypes
 from airflow_etl_sync.systems.postgres.sql.streams import TYPES_OF_COLUMNS
 

@@ -7,9 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from airflow_etl_sync.cdc import apply_sql
+from airflow_etl_sync.cdc.postgres import rows_sql
+from airflow_etl_sync.cdc.postgres.visibility import read_written, wait_until_seen
 from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
-from airflow_etl_sync.cdc.visibility import read_written, wait_until_seen
 from airflow_etl_sync.core.changes import Lsn, Relation
 from airflow_etl_sync.core.columns import ColumnTypes
 from airflow_etl_sync.core.model import TableName
@@ -52,7 +52,7 @@ class SourceRows:
         from psycopg import RawCursor
 
         table = TableName(relation.name, relation.schema)
-        statement = apply_sql.reselect(table, [(name, types[name].declared) for name in key], columns)
+        statement = rows_sql.reselect(table, [(name, types[name].declared) for name in key], columns)
         with (
             explaining(SourceError, f"read rows of {relation} again"),
             closing(self.access.connect()) as connection,
@@ -76,7 +76,7 @@ def look_up(access: PostgresAccess, tables: Iterable[CdcTable]) -> list[SourceTa
     wanted = list(tables)
     relations = [relation_name(table.source) for table in wanted]
     with explaining(SourceError, "look at the tables"), closing(access.connect()) as connection:
-        rows = connection.execute(apply_sql.SOURCE_TABLES, {"relations": relations}).fetchall()
+        rows = connection.execute(rows_sql.SOURCE_TABLES, {"relations": relations}).fetchall()
     return [_found(table, row) for table, row in zip(wanted, rows, strict=True)]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.sql import Composed, Identifier
 
-from airflow_etl_sync.cdc import notify_sql
+from airflow_etl_sync.cdc.postgres import notify_sql
 from airflow_etl_sync.core.channel import MAX_KEYS, checked_channel
 from airflow_etl_sync.core.model import LONGEST_NAME_BYTES, TableName
 from airflow_etl_sync.errors import ConfigurationError, SourceError, explaining

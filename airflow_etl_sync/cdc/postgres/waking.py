@@ -17,7 +17,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from airflow_etl_sync.cdc import notify_sql
+from airflow_etl_sync.cdc.postgres import notify_sql
 from airflow_etl_sync.errors import EtlSyncError, SourceError, explaining
 
 if TYPE_CHECKING:

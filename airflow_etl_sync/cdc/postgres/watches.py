@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from airflow_etl_sync.cdc import notify_sql
-from airflow_etl_sync.cdc.waking import Wake, answering
+from airflow_etl_sync.cdc.postgres import notify_sql
+from airflow_etl_sync.cdc.postgres.waking import Wake, answering
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection

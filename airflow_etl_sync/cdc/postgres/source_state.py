@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_etl_sync.cdc import sql
+from airflow_etl_sync.cdc.postgres import sql
 from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.systems.postgres.sql.names import relation_name
 

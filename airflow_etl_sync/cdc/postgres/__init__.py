@@ -1,0 +1,1 @@
+"""Changes of PostgreSQL, as a replication slot tells them, and as NOTIFY announces them."""
