@@ -41,8 +41,10 @@ _serving: list[Any] = []
 def mend_emulator() -> None:
     """Two of its faults: COPY does not find temporary tables by the names of their columns, and MERGE, for which it
     makes a table, notes that table's missing comment in another database, which ends the transaction."""
-    from fakesnow import copy_into, info_schema
+    from importlib import import_module
 
+    copy_into: Any = import_module("fakesnow.copy_into")
+    info_schema: Any = import_module("fakesnow.info_schema")
     describe, comment = copy_into._describe_table, info_schema.insert_table_comment_sql
 
     def describe_temporary(table: Any, connection: Any, database: Any, schema: Any) -> Any:

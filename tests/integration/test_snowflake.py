@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 import pytest
 from sqlalchemy import Engine
 
@@ -19,6 +20,7 @@ from airflow_etl_sync.systems.snowflake import sql
 from airflow_etl_sync.systems.snowflake.access import SnowflakeAccess
 from airflow_etl_sync.systems.snowflake.destination import SnowflakeDestination
 from airflow_etl_sync.systems.snowflake.session import Session
+from airflow_etl_sync.systems.snowflake.staging import stage_rows
 from airflow_etl_sync.systems.snowflake.turn import Turn
 from tests.lakes import EXACT, Dying, LakeWorld, fill, source_rows
 from tests.scenarios.world import FORMS, Form, scalar
@@ -165,6 +167,17 @@ def test_a_merge_that_another_has_overtaken_is_undone(snowflake: Snowflake) -> N
         turn.begin()
         turn.end(Merged(Counts()))
         assert list(turn.memory.landed("r")) == [0]
+
+
+@pytest.mark.scenario("S27")
+def test_rows_that_have_not_arrived_are_noticed(snowflake: Snowflake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql, "put_staged", lambda _: "SELECT 1")  # lost on its way: COPY finds no file
+    rows = pa.table({"id": [1, 2]})
+    with (
+        snowflake.access.open(None) as session,
+        pytest.raises(DestinationError, match="0 of 2 rows have arrived in Snowflake"),
+    ):
+        stage_rows(session, rows)
 
 
 @pytest.mark.scenario("S17")

@@ -29,7 +29,8 @@ def snowflake_fault_of(error: BaseException) -> Fault | None:
     if not kind.__module__.startswith("snowflake."):
         return fault_of(error)
     number, sqlstate = _number(error), _sqlstate(error)
-    query = f", query {error.sfqid}" if getattr(error, "sfqid", None) else ""
+    query_id = getattr(error, "sfqid", None)
+    query = f", query {query_id}" if query_id else ""
     return Fault(sqlstate, _blame(kind, number, sqlstate), f"Snowflake refuses it ({kind.__name__} {number}{query})")
 
 
