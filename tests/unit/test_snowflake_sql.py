@@ -88,13 +88,13 @@ def test_staging() -> None:
         "CREATE OR REPLACE TEMPORARY TABLE ETL_SYNC_STAGED (C0 NUMBER(38,0), C1 FLOAT)"
     )
     assert sql.put_staged("/tmp/it's/rows.parquet") == (
-        r"PUT 'file:///tmp/it\'s/rows.parquet' @%ETL_SYNC_STAGED AUTO_COMPRESS = FALSE OVERWRITE = TRUE"
+        r"PUT 'file:///tmp/it\'s/rows.parquet' @ETL_SYNC_FILES AUTO_COMPRESS = FALSE OVERWRITE = TRUE"
     )
     assert (
         dedent(
             """\
         COPY INTO ETL_SYNC_STAGED
-        FROM @%ETL_SYNC_STAGED
+        FROM @ETL_SYNC_FILES
         FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE BINARY_AS_TEXT = FALSE NULL_IF = ())
         MATCH_BY_COLUMN_NAME = CASE_SENSITIVE
         ON_ERROR = ABORT_STATEMENT"""

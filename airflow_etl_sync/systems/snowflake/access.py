@@ -15,7 +15,6 @@ LOCK_SECONDS = 900
 
 _SESSION: Mapping[str, Any] = {
     "ABORT_DETACHED_QUERY": True,
-    "AUTOCOMMIT": True,
     "ERROR_ON_NONDETERMINISTIC_MERGE": True,
     "LOCK_TIMEOUT": LOCK_SECONDS,
     "QUERY_TAG": "airflow-etl-sync",

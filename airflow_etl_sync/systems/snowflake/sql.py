@@ -25,27 +25,30 @@ CREATE_MEMORY = (
     TARGET VARCHAR, SYNC_KEY VARCHAR, TURN NUMBER(38,0), MERGES NUMBER(38,0)
 )""",
     """CREATE TABLE IF NOT EXISTS ETL_SYNC_LANDED (
-    TARGET VARCHAR, RUN VARCHAR, NUMBER NUMBER(38,0), SYNC_KEY VARCHAR, TURN NUMBER(38,0), YIELDS BOOLEAN,
+    TARGET VARCHAR, RUN VARCHAR, CHUNK NUMBER(38,0), SYNC_KEY VARCHAR, TURN NUMBER(38,0), YIELDS BOOLEAN,
     CONTENT VARCHAR
 )""",
 )
 MEMORY = MemoryStatements(
-    find_landed="SELECT NUMBER, CONTENT FROM ETL_SYNC_LANDED WHERE TARGET = ? AND RUN = ? ORDER BY NUMBER",
+    find_landed="SELECT CHUNK, CONTENT FROM ETL_SYNC_LANDED WHERE TARGET = ? AND RUN = ? ORDER BY CHUNK",
     find_turn="SELECT MAX(TURN) FROM ETL_SYNC_TURN WHERE TARGET = ? AND SYNC_KEY = ?",
     note_landed="INSERT INTO ETL_SYNC_LANDED VALUES (?, ?, ?, ?, ?, ?, ?)",
     raise_turn=("UPDATE ETL_SYNC_TURN SET TURN = ? WHERE TARGET = ? AND SYNC_KEY = ?",),
     forget_landed="DELETE FROM ETL_SYNC_LANDED WHERE TARGET = ? AND SYNC_KEY = ? AND TURN < ? AND (YIELDS OR TURN < ?)",
 )
-ENTER_SYNC = """INSERT INTO ETL_SYNC_TURN
-SELECT ?, ?, 0, 0
-WHERE NOT EXISTS (SELECT 1 FROM ETL_SYNC_TURN WHERE TARGET = ? AND SYNC_KEY = ?)"""
+ENTER_SYNC = """MERGE INTO ETL_SYNC_TURN AS target
+USING (SELECT ? AS TARGET, ? AS SYNC_KEY) AS source
+ON target.TARGET = source.TARGET AND target.SYNC_KEY = source.SYNC_KEY
+WHEN NOT MATCHED THEN INSERT (TARGET, SYNC_KEY, TURN, MERGES)
+VALUES (source.TARGET, source.SYNC_KEY, 0, 0)"""
 COUNT_MERGES = "SELECT SUM(MERGES) FROM ETL_SYNC_TURN WHERE TARGET = ?"
 HOLD_TARGET = "UPDATE ETL_SYNC_TURN SET MERGES = MERGES + 1 WHERE TARGET = ?"
 """Nobody else changes these rows until the transaction ends, since an UPDATE locks them."""
 
+CREATE_FILES = "CREATE OR REPLACE TEMPORARY STAGE ETL_SYNC_FILES"
 COUNT_STAGED = "SELECT COUNT(*) FROM ETL_SYNC_STAGED"
 COPY_STAGED = """COPY INTO ETL_SYNC_STAGED
-FROM @%ETL_SYNC_STAGED
+FROM @ETL_SYNC_FILES
 FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE BINARY_AS_TEXT = FALSE NULL_IF = ())
 MATCH_BY_COLUMN_NAME = CASE_SENSITIVE
 ON_ERROR = ABORT_STATEMENT"""
@@ -109,9 +112,9 @@ def create_staged(types: Sequence[str]) -> str:
 
 
 def put_staged(path: str) -> str:
-    """Bring a file of this machine to the temporary table's own stage."""
+    """Bring a file of this machine to the temporary stage."""
     escaped = path.replace("\\", "\\\\").replace("'", "\\'")
-    return f"PUT 'file://{escaped}' @%{STAGED} AUTO_COMPRESS = FALSE OVERWRITE = TRUE"
+    return f"PUT 'file://{escaped}' @ETL_SYNC_FILES AUTO_COMPRESS = FALSE OVERWRITE = TRUE"
 
 
 def merge(table: str, columns: Sequence[Written], key: Sequence[str], rules: LoadRules) -> str:

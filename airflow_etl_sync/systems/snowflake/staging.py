@@ -25,6 +25,7 @@ def stage_rows(session: Session, rows: pa.Table) -> None:
     session.execute(sql.create_staged([declared_type(field.type) for field in rows.schema]))
     if rows.num_rows == 0:
         return
+    session.execute(sql.CREATE_FILES)
     named = rows.rename_columns([sql.staged_column(place) for place in range(rows.num_columns)])
     with tempfile.TemporaryDirectory(prefix="etl_sync_") as directory:  # for its owner only
         path = Path(directory) / "rows.parquet"

@@ -28,8 +28,7 @@ class Turn:
 
     def enter(self) -> None:
         """Note that the sync loads the table, outside of any transaction."""
-        target, sync_key = self.memory.target, self.mark.sync_key
-        self.session.run(sql.ENTER_SYNC, target, sync_key, target, sync_key)
+        self.session.run(sql.ENTER_SYNC, self.memory.target, self.mark.sync_key)
 
     def begin(self) -> None:
         """Remember the number of merges, in the transaction and before its merge."""
