@@ -156,8 +156,6 @@ def test_a_merge_that_fails_leaves_nothing(world: LakeWorld, source: psycopg.Con
 def test_a_merge_that_another_has_overtaken_is_undone(snowflake: Snowflake) -> None:
     mark = Mark(sync_key="s", extraction_id="r", number=0, turn=5, overtakes=True, yields=True)
     with snowflake.access.open(None) as session, snowflake.access.open(None) as other:
-        for statement in sql.CREATE_MEMORY:
-            session.execute(statement)
         turn = Turn(session, Memory(session, sql.MEMORY, "T", "t"), mark)
         turn.enter()
         turn.begin()

@@ -66,10 +66,8 @@ class SnowflakeDestination(ColumnarDestination):
             raise StateError("A chunk that lands elsewhere needs a mark by which it is remembered.")
         wait_for(connection, self._target)
         with self._explaining(f"merge rows into {self._name!r}"), self._access.open(self._schema) as session:
-            for statement in sql.CREATE_MEMORY:
-                session.execute(statement)
             turn = Turn(session, self._memory(session), mark)
-            turn.memory.refuse_landed(mark)
+            turn.enter()
             table = SnowflakeTable.of(self._name, session.columns(self._there), _names(chunk, rules))
             ready = make_ready(
                 self._name, table.types, table.required, chunk, rows, keys, rules, tolerance, wider, table.misfits
@@ -78,7 +76,6 @@ class SnowflakeDestination(ColumnarDestination):
             refuse_lacking(self._name, table.types, table.demanded, source, rules)
             self._shape(session, table, ready, source.schema)
             stage_rows(session, source)
-            turn.enter()
             with session.transaction():
                 turn.begin()
                 merged = self._write(session, table, ready, source.schema)

@@ -27,7 +27,13 @@ class Turn:
     before: int = 0
 
     def enter(self) -> None:
-        """Note that the sync loads the table, outside of any transaction."""
+        """Note that the sync loads the table, outside of any transaction.
+
+        :raises StateError: where the chunk has landed, or a newer run of the sync has
+        """
+        for statement in sql.CREATE_MEMORY:
+            self.session.execute(statement)
+        self.memory.refuse_landed(self.mark)
         self.session.run(sql.ENTER_SYNC, self.memory.target, self.mark.sync_key)
 
     def begin(self) -> None:
