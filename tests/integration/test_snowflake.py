@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,18 +12,20 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from airflow_etl_sync.core.model import Counts, LoadRules, TableName
 from airflow_etl_sync.errors import ConfigurationError, DataError, DestinationError, EtlSyncError, SchemaError
-from airflow_etl_sync.systems.base import Mark, Merged
+from airflow_etl_sync.systems.base import Mark, Merged, Tolerance
 from airflow_etl_sync.systems.columnar.memory import Memory
+from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.snowflake import sql
 from airflow_etl_sync.systems.snowflake.access import SnowflakeAccess
 from airflow_etl_sync.systems.snowflake.destination import SnowflakeDestination
 from airflow_etl_sync.systems.snowflake.session import Session
 from airflow_etl_sync.systems.snowflake.staging import stage_rows
 from airflow_etl_sync.systems.snowflake.turn import Turn
+from tests.contract.test_destinations import KEYS, batch_of, mark_of, row, stage
 from tests.lakes import EXACT, Dying, LakeWorld, fill, source_rows
 from tests.scenarios.world import FORMS, Form, scalar
 from tests.snowflake_emulator import Snowflake, new_snowflake
@@ -165,6 +169,30 @@ def test_a_merge_that_another_has_overtaken_is_undone(snowflake: Snowflake) -> N
         turn.begin()
         turn.end(Merged(Counts()))
         assert list(turn.memory.landed("r")) == [0]
+
+
+@pytest.mark.scenario("S13")
+def test_two_loads_of_a_table_come_one_after_another(warehouse_db: str, snowflake: Snowflake) -> None:
+    state = PostgresAccess(warehouse_db).engine()
+
+    def merge(number: int, connection: Connection) -> Merged:
+        destination = SnowflakeDestination(snowflake.access, TableName("t"), state)
+        batch = batch_of(row(number, 1, "a"))
+        mark = mark_of(1, number=number)
+        return destination.merge(connection, stage(destination, batch, mark), 1, KEYS, LoadRules(), Tolerance())
+
+    def merge_alone() -> Merged:
+        with state.begin() as connection:
+            return merge(2, connection)
+
+    with ThreadPoolExecutor() as threads:
+        with state.begin() as connection:
+            merge(1, connection)
+            other = threads.submit(merge_alone)
+            with pytest.raises(NotYet):
+                other.result(timeout=2)
+        assert other.result(timeout=30).counts == Counts(inserted=1)
+    assert [row[0] for row in loaded(snowflake)] == [1, 2]
 
 
 @pytest.mark.scenario("S27")
