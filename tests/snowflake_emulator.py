@@ -6,7 +6,9 @@ what its own types and file formats do.
 
 from __future__ import annotations
 
+import atexit
 import secrets
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ def options() -> Mapping[str, Any]:
         warnings.simplefilter("ignore")
         import fakesnow
 
+    _remove_files_at_exit()
     mend_emulator()
     serving = fakesnow.server()
     found = dict(serving.__enter__())
@@ -36,6 +39,13 @@ def options() -> Mapping[str, Any]:
 
 _serving: list[Any] = []
 """Keeps the server's context from being closed."""
+
+
+def _remove_files_at_exit() -> None:
+    """The emulator leaves what was put on its stages."""
+    from fakesnow.transforms.stage import LOCAL_BUCKET_PATH
+
+    atexit.register(shutil.rmtree, LOCAL_BUCKET_PATH, ignore_errors=True)
 
 
 def mend_emulator() -> None:

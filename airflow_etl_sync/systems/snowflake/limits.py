@@ -17,13 +17,16 @@ def misfits(column: TableColumn, values: pa.Array) -> Iterator[tuple[str, pa.Arr
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if column.longest is not None and not pa.types.is_fixed_size_binary(values.type):
+    if column.longest is not None:
         measure = pc.binary_length if pa.types.is_binary(values.type) else pc.utf8_length
-        yield f"longer than {column.declared}", pc.fill_null(pc.greater(measure(values), column.longest), False)  # noqa: FBT003
+        yield (
+            f"longer than {column.declared}",
+            pc.fill_null(pc.greater(measure(values), column.longest), fill_value=False),
+        )
     if pa.types.is_temporal(values.type):
         first, last = (pa.scalar(bound, values.type) for bound in _bounds(values.type))
         is_outside = pc.or_(pc.less(values, first), pc.greater(values, last))
-        yield "before the year 1 or after 9999", pc.fill_null(is_outside, False)  # noqa: FBT003
+        yield "before the year 1 or after 9999", pc.fill_null(is_outside, fill_value=False)
 
 
 def _bounds(kind: pa.DataType) -> tuple[Any, Any]:
