@@ -117,6 +117,17 @@ def _parquet(conn_id: str, connection: Any, table: TableName, state: Engine) -> 
     return parquet_destination(conn_id, connection, table, state)
 
 
+def _snowflake(conn_id: str, connection: Any, table: TableName, state: Engine) -> Destination:
+    from airflow_etl_sync.hooks.snowflake import snowflake_destination
+
+    return snowflake_destination(conn_id, connection, table, state)
+
+
 _ROLE = "destination"
-_MAKERS: Mapping[str, Maker] = {"delta_lake": _delta, "duckdb": _duckdb, "parquet_lake": _parquet}
+_MAKERS: Mapping[str, Maker] = {
+    "delta_lake": _delta,
+    "duckdb": _duckdb,
+    "parquet_lake": _parquet,
+    "snowflake": _snowflake,
+}
 """By the type of the connection; what is not named here is taken for a database that speaks SQLAlchemy."""

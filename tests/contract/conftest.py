@@ -18,12 +18,14 @@ from tests.contract.systems import (
     HttpSystem,
     MariaDbSystem,
     PostgresSystem,
+    SnowflakeSystem,
     SourceSystem,
     SqlAlchemySystem,
     SqliteSystem,
 )
 from tests.http_api import Reply, new_api
 from tests.mariadb import new_mariadb
+from tests.snowflake_emulator import new_snowflake
 
 
 @pytest.fixture(params=[each for each in SOURCES if each != "files"])
@@ -63,6 +65,9 @@ def destination_system(
         yield DuckDbSystem(tmp_path / "warehouse.duckdb", state)
     elif request.param == "sqlalchemy":
         yield SqlAlchemySystem(new_database("warehouse"), state)
+    elif request.param == "snowflake":
+        with new_snowflake() as snowflake:
+            yield SnowflakeSystem(snowflake, state)
     elif request.param == "sqlite":
         yield SqliteSystem(tmp_path / "warehouse.db", state)
     else:

@@ -26,6 +26,7 @@ _TITLES = {
     "http": "JSON APIs",
     "delta": "Delta Lake",
     "duckdb": "DuckDB",
+    "snowflake": "Snowflake (emulated)",
     "files": "files",
 }
 

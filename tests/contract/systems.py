@@ -29,12 +29,14 @@ from airflow_etl_sync.systems.http.source import HttpSource
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 from airflow_etl_sync.systems.postgres.source import PostgresSource
+from airflow_etl_sync.systems.snowflake.destination import SnowflakeDestination
 from tests.http_api import Api, Asked, Reply
 from tests.mariadb import MariaDb
+from tests.snowflake_emulator import Snowflake
 
 DATABASES = ("postgres", "mariadb", "sqlite", "sqlalchemy")
 SOURCES = (*DATABASES, "http", "files")
-DESTINATIONS = (*DATABASES, "delta", "duckdb")
+DESTINATIONS = (*DATABASES, "delta", "duckdb", "snowflake")
 
 
 class SourceSystem(Protocol):
@@ -390,3 +392,20 @@ class DuckDbSystem:
     def rows(self, table: str) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(self.path)) as connection:
             return connection.execute(f'SELECT * FROM "{table}" ORDER BY 1').fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class SnowflakeSystem:
+    """:param state: the conninfo of the state's database"""
+
+    database: Snowflake
+    state: str
+
+    def destination(self, table: str) -> Destination:
+        return SnowflakeDestination(self.database.access, TableName(table), PostgresAccess(self.state).engine())
+
+    def execute(self, *statements: str) -> Any:
+        return self.database.execute(*statements)
+
+    def rows(self, table: str) -> list[tuple[Any, ...]]:
+        return self.database.execute(f"SELECT * FROM {table} ORDER BY 1")

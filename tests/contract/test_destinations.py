@@ -249,3 +249,11 @@ def test_every_row_is_counted_once(destination_system: DestinationSystem) -> Non
     counts = merge(destination_system, batch, LoadRules(max_errors=1), errors=1).counts
     assert counts == Counts(inserted=1, updated=1, skipped=1, errors=1)
     assert counts.processed == batch.num_rows
+
+
+@pytest.mark.contract("counts")
+def test_nothing_instead_of_a_value_is_a_change(destination_system: DestinationSystem) -> None:
+    merge(destination_system, batch_of(row(1, 1, "a"), row(2, 1, None), row(3, 1, None)))
+    batch = batch_of(row(1, 1, None), row(2, 1, "b"), row(3, 1, None))
+    assert merge(destination_system, batch).counts == Counts(updated=2, skipped=1)
+    assert destination_system.rows("t") == [(1, 1, None), (2, 1, "b"), (3, 1, None)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NO_KEY = "NULL in the key"
+
+Misfits = Callable[[str, "pa.Array"], "Iterable[tuple[str, pa.Array]]"]
+"""Why values that are ready for a column cannot go into it all the same, and which of them."""
+
+
+def no_misfits(name: str, values: pa.Array) -> Iterable[tuple[str, pa.Array]]:  # noqa: ARG001
+    """Of a system whose columns hold whatever their Arrow types hold."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +96,7 @@ def make_ready(
     rules: LoadRules,
     tolerance: Tolerance,
     widens: Widens,
+    misfits: Misfits = no_misfits,
     *,
     is_keyed: bool = True,
 ) -> Ready:
@@ -96,6 +105,7 @@ def make_ready(
     :param columns: the table's columns; empty where there is no table yet
     :param required: those of them that take no NULL
     :param rows: how many rows must be staged
+    :param misfits: which values the system refuses beside those that are not the same in a column's Arrow type
     :param is_keyed: whether a row needs a key, and replaces others of it
     :raises DataError: where more rows cannot be loaded than are tolerated
     :raises EtlSyncError: as :mod:`~airflow_etl_sync.systems.columnar.fitting` does
@@ -108,7 +118,7 @@ def make_ready(
     rules = replace(rules, conflict_field=rules.conflict_field or keys.cursor_field)
     refuse_bad_rules(target, staged.schema, key, rules)
     fitted = fit(target, columns, staged.schema, key, rules, _Fits(staged), widens)
-    chunk = _Chunk(target, staged, key, fitted, tolerance)
+    chunk = _Chunk(target, staged, key, fitted, tolerance, misfits)
     chunk.refuse_unordered(rules)
     table, failed = chunk.parted([*required, *key])
     latest = newest(table, key, chunk.order(table, rules, keys)) if key else table
@@ -139,6 +149,7 @@ class _Chunk:
     key: tuple[str, ...]
     fitted: Fit
     tolerance: Tolerance
+    misfits: Misfits
 
     def refuse_unordered(self, rules: LoadRules) -> None:
         """:raises ConfigurationError: where the newer of two rows would be told by numbers compared as texts"""
@@ -171,6 +182,7 @@ class _Chunk:
         for name, array in arrays.items():
             is_bent = pc.and_(pc.is_null(array), in_one(pc.is_valid(self.staged.column(name))))
             errors.append((f"column {name}: the value is not the same as {self.fitted.written[name]}", is_bent))
+            errors += [(f"column {name}: {why}", which) for why, which in self.misfits(name, array)]
             if name in required:
                 errors.append((f"column {name}: NULL, which the table does not take", pc.is_null(array)))
         table = pa.table({**arrays, **self._more(arrays)})

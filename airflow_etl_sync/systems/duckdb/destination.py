@@ -12,8 +12,9 @@ from airflow_etl_sync.errors import DestinationError, SchemaError, explaining
 from airflow_etl_sync.state.turnstile import wait_for
 from airflow_etl_sync.systems.base import Landed, Merged, MergeKeys, StagedChunk, Tolerance
 from airflow_etl_sync.systems.columnar.destination import ColumnarDestination
+from airflow_etl_sync.systems.columnar.memory import Memory
 from airflow_etl_sync.systems.columnar.rows import Ready, make_ready, refuse_lacking
-from airflow_etl_sync.systems.duckdb import memory, sql
+from airflow_etl_sync.systems.duckdb import sql
 from airflow_etl_sync.systems.duckdb.faults import duckdb_fault_of, why_busy
 from airflow_etl_sync.systems.duckdb.types import arrow_type_of, declared_type, wider
 from airflow_etl_sync.systems.patience import Patience
@@ -55,7 +56,8 @@ class DuckDbDestination(ColumnarDestination):
         with explaining(DestinationError, f"merge rows into {self._name!r}", duckdb_fault_of), self._open() as file:
             file.begin()
             if mark is not None:
-                memory.refuse_landed(file, self._name, mark)
+                file.execute(sql.CREATE_MEMORY)
+                self._memory(file).refuse_landed(mark)
             columns = self._columns(file)
             known = {name: arrow_type_of(type_) for name, (type_, _) in columns.items()}
             required = [name for name, (_, takes_null) in columns.items() if not takes_null]
@@ -65,7 +67,7 @@ class DuckDbDestination(ColumnarDestination):
             self._shape(file, ready, source.schema, is_new=not columns)
             merged = ready.merged(*self._write(file, ready, source))
             if mark is not None:
-                memory.note(file, self._name, mark, merged)
+                self._memory(file).note(mark, merged)
             file.commit()
         return merged
 
@@ -74,7 +76,11 @@ class DuckDbDestination(ColumnarDestination):
         if not self._path.exists():
             return {}
         with explaining(DestinationError, f"look at {self._name!r}", duckdb_fault_of), self._open() as file:
-            return memory.landed(file, self._name, extraction_id)
+            has_memory = file.execute(sql.HAS_MEMORY).fetchone() != (0,)
+            return self._memory(file).landed(extraction_id) if has_memory else {}
+
+    def _memory(self, file: DuckDBPyConnection) -> Memory:
+        return Memory(file, sql.MEMORY, self._name, self._name)
 
     @contextmanager
     def _open(self) -> Iterator[DuckDBPyConnection]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_etl_sync.core.model import LoadRules, TableName
+from airflow_etl_sync.systems.columnar.memory import MemoryStatements
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,12 +25,16 @@ CREATE TABLE IF NOT EXISTS etl_sync.landed (
     target VARCHAR, run VARCHAR, number INTEGER, sync_key VARCHAR, turn BIGINT, yields BOOLEAN, content VARCHAR
 )"""
 HAS_MEMORY = "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'etl_sync' AND table_name = 'landed'"
-FIND_LANDED = "SELECT number, content FROM etl_sync.landed WHERE target = ? AND run = ? ORDER BY number"
-FIND_TURN = "SELECT max(turn) FROM etl_sync.turn WHERE target = ? AND sync_key = ?"
-NOTE_LANDED = "INSERT INTO etl_sync.landed VALUES (?, ?, ?, ?, ?, ?, ?)"
-FORGET_TURN = "DELETE FROM etl_sync.turn WHERE target = ? AND sync_key = ?"
-NOTE_TURN = "INSERT INTO etl_sync.turn VALUES (?, ?, ?)"
-FORGET_LANDED = "DELETE FROM etl_sync.landed WHERE target = ? AND sync_key = ? AND turn < ? AND (yields OR turn < ?)"
+MEMORY = MemoryStatements(
+    find_landed="SELECT number, content FROM etl_sync.landed WHERE target = ? AND run = ? ORDER BY number",
+    find_turn="SELECT max(turn) FROM etl_sync.turn WHERE target = ? AND sync_key = ?",
+    note_landed="INSERT INTO etl_sync.landed VALUES (?, ?, ?, ?, ?, ?, ?)",
+    raise_turn=(
+        "DELETE FROM etl_sync.turn WHERE turn <= ? AND target = ? AND sync_key = ?",
+        "INSERT INTO etl_sync.turn (turn, target, sync_key) VALUES (?, ?, ?)",
+    ),
+    forget_landed="DELETE FROM etl_sync.landed WHERE target = ? AND sync_key = ? AND turn < ? AND (yields OR turn < ?)",
+)
 
 
 def create_schema(table: TableName) -> str:

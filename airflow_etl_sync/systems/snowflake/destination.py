@@ -1,0 +1,134 @@
+"""A table of Snowflake as a destination."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from airflow_etl_sync.core.model import LoadRules, TableName
+from airflow_etl_sync.errors import DataError, DestinationError, SchemaError, StateError, explaining
+from airflow_etl_sync.state.turnstile import wait_for
+from airflow_etl_sync.systems.base import Landed, Merged, MergeKeys, StagedChunk, Tolerance
+from airflow_etl_sync.systems.columnar.destination import ColumnarDestination
+from airflow_etl_sync.systems.columnar.memory import Memory
+from airflow_etl_sync.systems.columnar.rows import Ready, make_ready, refuse_lacking
+from airflow_etl_sync.systems.columnar.types import type_name
+from airflow_etl_sync.systems.snowflake import sql
+from airflow_etl_sync.systems.snowflake.access import SnowflakeAccess
+from airflow_etl_sync.systems.snowflake.faults import snowflake_fault_of
+from airflow_etl_sync.systems.snowflake.names import folded
+from airflow_etl_sync.systems.snowflake.session import Session
+from airflow_etl_sync.systems.snowflake.staging import stage_rows
+from airflow_etl_sync.systems.snowflake.table import SnowflakeTable
+from airflow_etl_sync.systems.snowflake.turn import Turn
+from airflow_etl_sync.systems.snowflake.types import declared_type, wider
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from sqlalchemy import Connection, Engine
+
+
+class SnowflakeDestination(ColumnarDestination):
+    """Merges rows into a table of Snowflake, see :class:`~airflow_etl_sync.systems.base.Destination`.
+
+    A chunk is put into a temporary table and merged by one MERGE, in a transaction that also notes what has landed.
+    Tables are made and changed before it, since Snowflake commits whatever is open when it makes one.
+
+    :param access: the database
+    :param table: the target
+    :param state: where the state tables live
+    """
+
+    def __init__(self, access: SnowflakeAccess, table: TableName, state: Engine) -> None:
+        super().__init__(table, access.place, state)
+        self._access = access
+        self._schema = folded(table.schema) if table.schema else None
+        self._there = folded(table.name)
+
+    def types(self) -> Mapping[str, str]:
+        """The type of each of the table's columns, as PostgreSQL calls the like; no table yet, none."""
+        with self._explaining(f"look at {self._name!r}"), self._access.open(self._schema) as session:
+            known = SnowflakeTable.of(self._name, session.columns(self._there), ()).types
+            return {name: type_name(type_) for name, type_ in known.items()}
+
+    def merge(
+        self,
+        connection: Connection,
+        staged: StagedChunk,
+        rows: int,
+        keys: MergeKeys,
+        rules: LoadRules,
+        tolerance: Tolerance,
+    ) -> Merged:
+        chunk, mark = self._staged.pop(staged.name), staged.mark
+        if mark is None:
+            raise StateError("A chunk that lands elsewhere needs a mark by which it is remembered.")
+        wait_for(connection, self._target)
+        with self._explaining(f"merge rows into {self._name!r}"), self._access.open(self._schema) as session:
+            turn = Turn(session, self._memory(session), mark)
+            turn.enter()
+            table = SnowflakeTable.of(self._name, session.columns(self._there), _names(chunk, rules))
+            ready = make_ready(
+                self._name, table.types, table.required, chunk, rows, keys, rules, tolerance, wider, table.misfits
+            )
+            source = ready.with_time()
+            refuse_lacking(self._name, table.types, table.demanded, source, rules)
+            self._shape(session, table, ready, source.schema)
+            stage_rows(session, source)
+            with session.transaction():
+                turn.begin()
+                merged = self._write(session, table, ready, source.schema)
+                turn.end(merged)
+        return merged
+
+    def recall(self, extraction_id: str) -> Mapping[int, Landed]:
+        """What is remembered of a run, beside the table."""
+        with (
+            self._explaining(f"ask what has landed in {self._name!r}"),
+            self._access.open(self._schema) as session,
+        ):
+            return self._memory(session).landed(extraction_id) if session.columns(sql.LANDED) else {}
+
+    def _shape(self, session: Session, table: SnowflakeTable, ready: Ready, schema: pa.Schema) -> None:
+        """Make the table, or the columns that the contract adds or widens; each is committed at once."""
+        types = {folded(field.name): declared_type(field.type) for field in schema}
+        if not table.types:
+            if not ready.rules.create_table:
+                raise SchemaError(
+                    f"The destination has no table {self._name!r} and create_table is off: create it first."
+                )
+            session.execute(sql.create_table(self._there, types))
+        for name in ready.fitted.added:
+            session.execute(sql.add_column(self._there, folded(name), types[folded(name)]))
+        for name in ready.fitted.widened:
+            session.execute(sql.widen_column(self._there, folded(name), types[folded(name)]))
+
+    def _write(self, session: Session, table: SnowflakeTable, ready: Ready, schema: pa.Schema) -> Merged:
+        key = [folded(name) for name in ready.key]
+        told = session.told(sql.merge(self._there, _written(table, schema), key, ready.rules))
+        inserted, updated = told.get("number of rows inserted", 0), told.get("number of rows updated", 0)
+        if inserted + updated > ready.table.num_rows:
+            raise DataError(
+                f"The table {self._name!r} has several rows of one key ({', '.join(ready.key)}): leave one of each. "
+                "The chunk is not loaded."
+            )
+        return ready.merged(inserted, updated)
+
+    def _memory(self, session: Session) -> Memory:
+        return Memory(session, sql.MEMORY, self._there, self._name)
+
+    def _explaining(self, doing: str) -> AbstractContextManager[None]:
+        return explaining(DestinationError, doing, snowflake_fault_of)
+
+
+def _names(chunk: pa.Table, rules: LoadRules) -> list[str]:
+    return [*chunk.schema.names, *filter(None, [rules.synced_at_column])]
+
+
+def _written(table: SnowflakeTable, schema: pa.Schema) -> Sequence[sql.Written]:
+    types = [declared_type(field.type) for field in schema]
+    return [
+        sql.Written(name=folded(field.name), staged=type_, declared=table.declared(field.name, type_))
+        for field, type_ in zip(schema, types, strict=True)
+    ]
