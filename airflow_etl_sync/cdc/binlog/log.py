@@ -44,6 +44,7 @@ class BinaryLog:
     :mod:`airflow_etl_sync.cdc.change_log` for what is promised.
 
     :param access: the server, and the login to it, which may read the log
+    :param noticed: what has happened to the tables since they were looked up, and no row tells
     """
 
     access: DatabaseAccess
@@ -100,6 +101,7 @@ class BinaryLog:
             charsets = read_charsets(connection, server)
         self._shapes = Shapes(server.is_mariadb, charsets, {each.table.name: each.columns for each in found})
         self._keys = {each.table.name: each.table.terms.key for each in found}
+        self.noticed.clear()
         return [each.table for each in found]
 
     def relation_types(self, relations: Sequence[Relation], /) -> dict[int, dict[str, ColumnTypes]]:
@@ -138,7 +140,8 @@ class BinaryLog:
         """
         if self._shapes is None:
             raise RuntimeError("Tables are looked up before their changes are read.")
-        retelling = Retelling(self._shapes, self._keys, pipeline.applied, self.noticed)
+        folds_case = self._server is not None and self._server.folds_case
+        retelling = Retelling(self._shapes, self._keys, pipeline.applied, self.noticed, folds_case=folds_case)
         with self._explaining("read", pipeline):
             if pipeline.applied > upto:
                 raise self.lost(pipeline)
