@@ -177,7 +177,7 @@ def test_a_name_is_read_in_the_character_set_of_the_session_that_wrote_it(
     logged = logged.but(tables=(name,))
     logged.run()
     connection = shop.connect()
-    connection.set_charset(charset)
+    connection.set_character_set(charset)
     with connection, connection.cursor() as cursor:
         cursor.execute(f"TRUNCATE TABLE {name}".encode(connection.encoding))
     assert logged.run().counts.truncated == 1

@@ -12,6 +12,7 @@ from airflow_etl_sync.cdc.binlog.events import DELETES, WRITES, Event, Kind
 from airflow_etl_sync.cdc.binlog.rows import RowsEvent, Shape
 from airflow_etl_sync.cdc.binlog.shapes import Shapes
 from airflow_etl_sync.cdc.binlog.statements import Statement
+from airflow_etl_sync.cdc.binlog.xa import ended_in, prepared_in
 from airflow_etl_sync.core.changes import Lsn
 from airflow_etl_sync.errors import StateError
 
@@ -28,6 +29,10 @@ _UNTOLD = {
     Meaning.REWRITTEN: "A statement has given the rows of {} other columns, and the log does not tell what they hold "
     "now: those that do not change again are right after one run with resync.",
 }
+_PREPARED_BEFORE = (
+    "A transaction was committed that XA had prepared before this stream began, and the log does not tell again what "
+    "it has changed: if captured tables are among that, run once with resync."
+)
 _NUMBER_BYTES, _FLAGS_BYTES = 6, 2
 
 
@@ -38,12 +43,14 @@ class Retelling:
     :param keys: the columns that name a row, by ``schema.table``, of the captured tables
     :param begins: the position behind all that is committed so far
     :param noticed: sentences on what no event tells
+    :param prepared: transactions that XA has prepared, and that have changed no captured table
     """
 
     shapes: Shapes
     keys: Mapping[str, Sequence[str]]
     begins: Lsn
     noticed: list[str] = field(default_factory=list)
+    prepared: set[str] = field(default_factory=set)
     folds_case: bool = False
     names: CapturedNames = field(init=False)
     _tables: dict[bytes, Shape | None] = field(default_factory=dict)
@@ -153,6 +160,7 @@ class Retelling:
         is_committed_with_it = bool(event.body[0])
         if not is_committed_with_it:
             self._refuse_undone("was prepared by XA, and may be committed later or never")
+            self.prepared.add(prepared_in(event.body))
         return self._commit(event)
 
     def _statement(self, event: Event) -> Iterable[bytes]:
@@ -167,8 +175,16 @@ class Retelling:
         elif effect.meaning is Meaning.UNLOGGED:
             self._refuse_unlogged(effect, statement.schema)
         elif effect.meaning is not Meaning.NOTHING:
-            self._notice(effect)
+            self._notice(_UNTOLD[effect.meaning].format(" and ".join(effect.tables)))
+        elif ended := ended_in(statement.text):
+            self._end_prepared(*ended)
         return ()
+
+    def _end_prepared(self, deed: str, name: str) -> None:
+        """What was prepared before the stream began may have changed captured tables."""
+        if deed == "COMMIT" and name not in self.prepared:
+            self._notice(_PREPARED_BEFORE)
+        self.prepared.discard(name)
 
     def _truncate(self, event: Event, effect: Effect) -> Iterator[bytes]:
         for table in effect.tables:
@@ -180,8 +196,7 @@ class Retelling:
 
     # -- what is not told ---------------------------------------------------------------------------------
 
-    def _notice(self, effect: Effect) -> None:
-        sentence = _UNTOLD[effect.meaning].format(" and ".join(effect.tables))
+    def _notice(self, sentence: str) -> None:
         log.warning("%s", sentence)
         self.noticed.append(sentence)
 
