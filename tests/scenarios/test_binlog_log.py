@@ -205,7 +205,7 @@ def test_another_server_under_the_same_connection_is_never_taken_for_the_old_one
         elsewhere.execute("SET sql_log_bin = 0", f"CREATE DATABASE {shop.database}")
         there = replace(elsewhere, database=shop.database)
         _make(there)
-        with pytest.raises(StateError, match="says nothing about another log.* resync to go over"):
+        with pytest.raises(StateError, match=r"says nothing about another log.* resync to go over"):
             small.but(shop=there).run()
         small.but(shop=there).run(resync=True)
         with pytest.raises(StateError, match="says nothing about another log"):
