@@ -32,8 +32,11 @@ _START_SECONDS = 60
 
 
 @contextmanager
-def logging_mariadb(root: Path) -> Iterator[MariaDb]:
-    """A server in a directory of its own, stopped in the end; skips, or fails where it must be there, without one."""
+def logging_mariadb(root: Path, *settings: str) -> Iterator[MariaDb]:
+    """A server in a directory of its own, stopped in the end; skips, or fails where it must be there, without one.
+
+    :param settings: for the server, after those that are usual here
+    """
     programs = [shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in PROGRAMS]
     if None in programs:
         reason = f"this machine has no {' and no '.join(PROGRAMS)}"
@@ -49,7 +52,7 @@ def logging_mariadb(root: Path) -> Iterator[MariaDb]:
     with (root / "server.log").open("w") as log:
         server = subprocess.Popen(
             [serve, "--no-defaults", owner, f"--datadir={data}", f"--port={port}",
-             f"--socket={root / 's'}", f"--pid-file={root / 'pid'}", *SETTINGS],
+             f"--socket={root / 's'}", f"--pid-file={root / 'pid'}", *SETTINGS, *settings],
             stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:

@@ -117,6 +117,8 @@ class ChangeLog(Positions, Telling, Tables, Protocol):
 
     :param name: the log's name in the state tables, which no other has
     :param publications: what of it is read, by names; empty where a log is one
+    :param noticed: sentences for a person on what has happened to the tables since they were looked up, as far as no
+        change tells it
     """
 
     @property
@@ -124,6 +126,9 @@ class ChangeLog(Positions, Telling, Tables, Protocol):
 
     @property
     def publications(self) -> Sequence[str]: ...
+
+    @property
+    def noticed(self) -> Sequence[str]: ...
 
 
 class RowsAgain(Protocol):

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NOTICED = "noticed"
+"""In a pipeline's metadata: sentences that no report has told yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class CdcReport:
@@ -115,7 +118,7 @@ def capture(
     until = changes.flushed()
     while not capturing.is_done:
         capturing.batch(until)
-    warnings = _watch_partitions(engine, sync_key, found, capturing)
+    warnings = _warnings(engine, sync_key, found, capturing)
     with explaining(DestinationError, "close the run"), engine.begin() as connection:
         runs.mark_captured(connection, run.extraction_id)
         open_records = health.count_open(connection, sync_key)
@@ -174,8 +177,7 @@ class _Capturing:
             is_done = batch.messages < self.limits.batch_changes
             reached = max(pipeline.applied, batch.committed or 0, until if is_done else 0)
             cdc_pipelines.set_applied(connection, self.run.sync_key, reached, committed=batch.committed)
-            if remembered := self.changes.remembered():
-                cdc_pipelines.set_metadata(connection, self.run.sync_key, {**pipeline.metadata, **remembered})
+            self._remember(connection, pipeline)
             counts = pieces.counts + CdcCounts(transactions=batch.transactions)
             runs.record_captured(
                 connection, self.run.extraction_id, counts.rows, changes=counts.changes, deleted=counts.deleted
@@ -187,6 +189,14 @@ class _Capturing:
         self.oldest = self.oldest or batch.oldest
         self.batches += 1
         log.info("Applied a batch up to %s: %s", self.changes.text(reached), counts)
+
+    def _remember(self, connection: Connection, pipeline: Pipeline) -> None:
+        """Keep what the log needs, and what a person is to be told, should this run not come to it."""
+        metadata = {**pipeline.metadata, **self.changes.remembered()}
+        if noticed := [*metadata.get(_NOTICED, ()), *self.changes.noticed]:
+            metadata[_NOTICED] = list(dict.fromkeys(noticed))
+        if metadata != pipeline.metadata:
+            cdc_pipelines.set_metadata(connection, self.run.sync_key, metadata)
 
     def _new_batch(self, connection: Connection, pipeline: Pipeline) -> tuple[Pieces, Batch]:
         histories = Histories(self.wanted.histories)
@@ -228,13 +238,15 @@ def _collecting_seldom() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _watch_partitions(engine: Engine, sync_key: str, found: Sequence[SourceTable], capturing: _Capturing) -> list[str]:
-    """Notice partitions that were emptied by themselves, which a publication through their root does not tell."""
+def _warnings(engine: Engine, sync_key: str, found: Sequence[SourceTable], capturing: _Capturing) -> list[str]:
+    """What was noticed, and partitions emptied by themselves, which a publication through their root does not tell."""
     with explaining(DestinationError, "write the state tables"), engine.begin() as connection:
         pipeline = cdc_pipelines.locked(connection, sync_key)
         before: dict[str, dict[str, str]] = pipeline.metadata.get("files", {})
         now = {table.name: dict(table.files) for table in found if table.files}
-        cdc_pipelines.set_metadata(connection, sync_key, {**pipeline.metadata, "files": now})
+        noticed = pipeline.metadata.get(_NOTICED, [])
+        kept = {name: value for name, value in pipeline.metadata.items() if name != _NOTICED}
+        cdc_pipelines.set_metadata(connection, sync_key, {**kept, "files": now})
     warnings = [
         f"A partition of {name} was emptied or rewritten by itself. PostgreSQL does not tell TRUNCATE of a partition "
         f"where changes are published through its root: {_mending(name, capturing)}."
@@ -244,7 +256,7 @@ def _watch_partitions(engine: Engine, sync_key: str, found: Sequence[SourceTable
     ]
     for warning in warnings:
         log.warning("%s", warning)
-    return warnings
+    return [*warnings, *noticed]
 
 
 def _mending(name: str, capturing: _Capturing) -> str:

@@ -64,8 +64,8 @@ def begin(
             confirmed, beginning = changes.confirmed(), changes.beginning()
         publication = ",".join(changes.publications)
         pipeline = cdc_pipelines.get_or_create(connection, sync_key, name, publication, beginning)
-        if remembered:
-            cdc_pipelines.set_metadata(connection, sync_key, remembered)
+        if not pipeline.metadata and (known := {**changes.remembered(), **remembered}):
+            cdc_pipelines.set_metadata(connection, sync_key, known)
         refuse_gap(changes, pipeline, confirmed)
         cdc_pipelines.register(connection, sync_key, pairs)
         _begin_histories(connection, destination, pipeline, found, flushed)

@@ -95,8 +95,8 @@ def get_or_create(connection: Connection, sync_key: str, slot: str, publication:
     pipeline = locked(connection, sync_key)
     if pipeline.slot != slot:
         raise StateError(
-            f"The change stream {sync_key!r} reads the replication slot {pipeline.slot!r}, and a position says nothing "
-            f"about another one's: name that slot again, or resync to go over to {slot!r}."
+            f"The change stream {sync_key!r} reads {pipeline.slot!r}, and a position in it says nothing about another "
+            f"log: name that slot or server again, or resync to go over to {slot!r}."
         )
     return pipeline
 

@@ -12,6 +12,10 @@ import pytest
 from airflow_etl_sync.cdc.postgres.slot import ReplicationSlot
 from airflow_etl_sync.systems.postgres import windows
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
+from tests.binlog import logging_mariadb
+from tests.binlog import new_database as new_logged_database
+from tests.mariadb import MariaDb
+from tests.scenarios.binlog_world import BinlogCapture
 from tests.scenarios.mortal import MortalPostgres
 from tests.scenarios.world import World
 
@@ -55,3 +59,23 @@ def doomed_db(mortal: MortalPostgres) -> Iterator[str]:
     """The conninfo of a fresh, empty database on that server."""
     yield mortal.databases.create_database("doomed")
     mortal.databases.drop_database("doomed")
+
+
+@pytest.fixture(scope="session")
+def logging_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDb]:
+    """A MariaDB that writes a binary log."""
+    with logging_mariadb(tmp_path_factory.mktemp("mariadb")) as mariadb:
+        yield mariadb
+
+
+@pytest.fixture
+def shop(logging_server: MariaDb) -> Iterator[MariaDb]:
+    """A fresh, empty database of it."""
+    with new_logged_database(logging_server) as database:
+        yield database
+
+
+@pytest.fixture
+def logged(shop: MariaDb, warehouse_db: str, tmp_path: Path) -> BinlogCapture:
+    """The table ``t`` of it is to be captured; a test makes it."""
+    return BinlogCapture(shop, warehouse_db, tmp_path)

@@ -2,48 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import psycopg
-import pytest
 
-from tests.binlog import logging_mariadb, new_database
 from tests.mariadb import MariaDb
 from tests.scenarios.binlog_world import BinlogCapture, copied, told
 
 
-@pytest.fixture(scope="module")
-def logging_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDb]:
-    with logging_mariadb(tmp_path_factory.mktemp("mariadb")) as mariadb:
-        yield mariadb
-
-
-@pytest.fixture
-def shop(logging_server: MariaDb) -> Iterator[MariaDb]:
-    with new_database(logging_server) as database:
-        yield database
-
-
-@pytest.fixture
-def captured(shop: MariaDb, warehouse_db: str) -> BinlogCapture:
-    return BinlogCapture(shop, warehouse_db)
-
-
 def test_a_copy_then_inserts_updates_deletes_and_what_came_of_them(
-    captured: BinlogCapture, shop: MariaDb, warehouse: psycopg.Connection
+    logged: BinlogCapture, shop: MariaDb, warehouse: psycopg.Connection
 ) -> None:
     shop.execute("CREATE TABLE t (id bigint PRIMARY KEY, v varchar(20), n decimal(12, 2))")
     shop.execute("INSERT INTO t SELECT seq, 'new', seq FROM seq_1_to_100")
-    first = captured.run()
+    first = logged.run()
     assert (first.counts.changes, first.batches) == (0, 1)
     assert copied(warehouse) == told(shop)
     shop.execute("UPDATE t SET v = 'changed' WHERE id <= 10")
     shop.execute("DELETE FROM t WHERE id > 95")
     shop.execute("INSERT INTO t VALUES (200, NULL, 2)")
-    counts = captured.run().counts
+    counts = logged.run().counts
     assert (counts.changes, counts.inserted, counts.updated, counts.deleted, counts.transactions) == (16, 1, 10, 5, 3)
     assert copied(warehouse) == told(shop)
-    assert captured.run().counts.changes == 0
+    assert logged.run().counts.changes == 0
 
 
 VALUES_OF_TYPES = {
@@ -110,7 +89,7 @@ VALUES_OF_TYPES = {
 
 
 def test_every_type_arrives_by_the_log_as_by_a_copy(
-    captured: BinlogCapture, shop: MariaDb, warehouse: psycopg.Connection
+    logged: BinlogCapture, shop: MariaDb, warehouse: psycopg.Connection
 ) -> None:
     columns = [f"c{place} {type_} NULL" for place, type_ in enumerate(VALUES_OF_TYPES)]
     shop.execute(f"CREATE TABLE t (id int PRIMARY KEY, {', '.join(columns)})")
@@ -121,14 +100,14 @@ def test_every_type_arrives_by_the_log_as_by_a_copy(
     ]
     inserts = [f"INSERT INTO t VALUES ({number}, {', '.join(row)})" for number, row in enumerate(rows)]
     shop.execute("SET time_zone = '+00:00'", *inserts)
-    captured.run()
+    logged.run()
     by_copy, types = _as_they_are(warehouse)
     assert len(by_copy) == longest
     shop.execute("SET time_zone = '+00:00'", "DELETE FROM t", *inserts)
-    counts = captured.run().counts
+    counts = logged.run().counts
     assert (counts.changes, counts.errors, counts.skipped) == (2 * longest, 0, longest)
     shop.execute("UPDATE t SET id = id + 100")
-    counts = captured.run().counts
+    counts = logged.run().counts
     assert (counts.inserted, counts.deleted, counts.errors) == (longest, longest, 0)
     for number, (copy, row) in enumerate(zip(by_copy, _as_they_are(warehouse)[0], strict=True)):
         assert {**copy, "id": number + 100} == row

@@ -30,8 +30,12 @@ from airflow_etl_sync.systems.database.faults import fault_in
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-_LOG_IS_GONE = 1236
-"""The server's number for a position that it does not have."""
+_CANNOT_READ = 1236
+"""The server's number for all that it finds amiss in its log."""
+_IS_GONE = ("Could not find first log file name", "position > file size", "impossible position")
+"""What it says of a file or a position that it does not have."""
+_PREPARED = "prepared"
+"""In a pipeline's metadata: transactions that XA has prepared, and that have changed no captured table."""
 _FILE, _FILE_BEGAN = "log_file", "log_file_began"
 """In a pipeline's metadata: the number of a file, and when the server began it: another of that name is another log."""
 
@@ -44,6 +48,7 @@ class BinaryLog:
     :mod:`airflow_etl_sync.cdc.change_log` for what is promised.
 
     :param access: the server, and the login to it, which may read the log
+    :param noticed: what has happened to the tables since they were looked up, and no row tells
     """
 
     access: DatabaseAccess
@@ -53,7 +58,8 @@ class BinaryLog:
     _acknowledged: Lsn = 0
     _shapes: Shapes | None = None
     _keys: dict[str, Sequence[str]] = field(default_factory=dict)
-    _remembered: dict[str, Any] = field(default_factory=dict)
+    _file: dict[str, int] = field(default_factory=dict)
+    _prepared: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -72,7 +78,7 @@ class BinaryLog:
     def preflight(self, tables: Sequence[TableName] = ()) -> list[Finding]:
         """What is amiss, in the order in which it is to be mended."""
         with self._connected("look at") as connection:
-            return examine(connection, tables)
+            return examine(connection, tables, lambda newest: self._begin_to_read(connection, newest))
 
     def set_up(self, tables: Sequence[TableName]) -> Lsn:
         """Make sure that changes can be captured; nothing is made, since the server's log is there for everybody.
@@ -100,6 +106,7 @@ class BinaryLog:
             charsets = read_charsets(connection, server)
         self._shapes = Shapes(server.is_mariadb, charsets, {each.table.name: each.columns for each in found})
         self._keys = {each.table.name: each.table.terms.key for each in found}
+        self.noticed.clear()
         return [each.table for each in found]
 
     def relation_types(self, relations: Sequence[Relation], /) -> dict[int, dict[str, ColumnTypes]]:
@@ -138,7 +145,11 @@ class BinaryLog:
         """
         if self._shapes is None:
             raise RuntimeError("Tables are looked up before their changes are read.")
-        retelling = Retelling(self._shapes, self._keys, pipeline.applied, self.noticed)
+        folds_case = self._server is not None and self._server.folds_case
+        self._prepared = set(pipeline.metadata.get(_PREPARED, ()))
+        retelling = Retelling(
+            self._shapes, self._keys, pipeline.applied, self.noticed, self._prepared, folds_case=folds_case
+        )
         with self._explaining("read", pipeline):
             if pipeline.applied > upto:
                 raise self.lost(pipeline)
@@ -146,8 +157,8 @@ class BinaryLog:
                 yield from retelling.messages(self._of_the_same_log(events, pipeline), upto, changes)
 
     def remembered(self) -> Mapping[str, Any]:
-        """When the file was begun in which the last changes were."""
-        return self._remembered
+        """When the file was begun in which the last changes were, and what XA has prepared."""
+        return {**self._file, _PREPARED: sorted(self._prepared)}
 
     def advance(self, to: Lsn) -> None:
         """Note what is applied; the server keeps its log for a time, whoever has read it."""
@@ -186,6 +197,12 @@ class BinaryLog:
         stream = Stream(sync_key=key, cursor_field=table.key[0], table=table.source, primary_key=table.key)
         return WholeTable(self.access, stream), stream
 
+    def _begin_to_read(self, connection: Connection, newest: Lsn) -> None:
+        """Read what tells of the newest file: so a log that is begun anew before the first batch is another one."""
+        self._look(connection)
+        with closing(read_events(self.access, self._base, newest)) as events:
+            self._remember_file(next(each for each in events if each.kind == Kind.FORMAT))
+
     def _look(self, connection: Connection) -> Lsn:
         file, position = read_newest(connection, self._known_server(connection))
         self._base = base_of(file)
@@ -204,11 +221,13 @@ class BinaryLog:
         before = pipeline.metadata
         for event in events:
             if event.kind == Kind.FORMAT:
-                number, began = file_number(event.position), event.second
-                if before.get(_FILE) == number and before.get(_FILE_BEGAN) != began:
+                self._remember_file(event)
+                if before.get(_FILE) == self._file.get(_FILE) and before.get(_FILE_BEGAN) != self._file[_FILE_BEGAN]:
                     raise self.lost(pipeline)
-                self._remembered = {_FILE: number, _FILE_BEGAN: began}
             yield event
+
+    def _remember_file(self, event: Event) -> None:
+        self._file = {_FILE: file_number(event.position), _FILE_BEGAN: event.second}
 
     @contextmanager
     def _connected(self, doing: str) -> Iterator[Connection]:
@@ -221,6 +240,9 @@ class BinaryLog:
             try:
                 yield
             except Exception as error:
-                if pipeline is None or not getattr(error, "args", ()) or error.args[0] != _LOG_IS_GONE:
+                number, *text = getattr(error, "args", ()) or (0,)
+                if pipeline is None or number != _CANNOT_READ:
                     raise
-                raise self.lost(pipeline) from None
+                if any(each in str(text) for each in _IS_GONE):
+                    raise self.lost(pipeline) from None
+                raise SourceError(f"The server cannot read its own binary log: {text[0]}") from None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from airflow_etl_sync.cdc.binlog import sql
 from airflow_etl_sync.cdc.binlog.server import Server, read_files, read_newest, read_server
 from airflow_etl_sync.core import finding as core_finding
+from airflow_etl_sync.core.changes import Lsn
 from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.errors import ConfigurationError, EtlSyncError, SchemaError
 from airflow_etl_sync.systems.database.faults import fault_in
@@ -46,12 +47,15 @@ class Finding(core_finding.Finding):
         return (SchemaError if self.code.startswith("table_") else ConfigurationError)(str(self))
 
 
-def examine(connection: Connection, tables: Sequence[TableName]) -> list[Finding]:
-    """Look at a server and at tables, in the order in which what is amiss is to be mended."""
+def examine(connection: Connection, tables: Sequence[TableName], read: Callable[[Lsn], None]) -> list[Finding]:
+    """Look at a server and at tables, in the order in which what is amiss is to be mended.
+
+    :param read: begins to read the log at a position: whether a login may, only that tells
+    """
     server = read_server(connection)
     if not server.is_logging:
         return [Finding("log_off", "The server writes no binary log", "start it with log_bin and a server_id")]
-    findings = [*_of_settings(server), *_of_keeping(server), *_of_role(connection, server)]
+    findings = [*_of_settings(server), *_of_keeping(server), *_of_role(connection, server, read)]
     return [*findings, *(finding for table in tables for finding in _of_table(connection, table))]
 
 
@@ -96,11 +100,12 @@ def _setting(code: Code, name: str, value: str, wanted: str, what: str) -> Findi
     )
 
 
-def _of_role(connection: Connection, server: Server) -> Iterator[Finding]:
-    """Whether the login may ask where the log stands, and what the server leaves out of it."""
+def _of_role(connection: Connection, server: Server, read: Callable[[Lsn], None]) -> Iterator[Finding]:
+    """Whether the login may ask where the log stands, and read it."""
     try:
-        read_newest(connection, server)
+        _, newest = read_newest(connection, server)
         read_files(connection)
+        read(newest)
     except Exception as error:
         fault = fault_in(error)
         if fault is None or fault.blame != "person":

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from airflow_etl_sync.cdc.binlog import messages
+from airflow_etl_sync.cdc.binlog.effects import CapturedNames, Effect, Meaning
 from airflow_etl_sync.cdc.binlog.events import DELETES, WRITES, Event, Kind
 from airflow_etl_sync.cdc.binlog.rows import RowsEvent, Shape
 from airflow_etl_sync.cdc.binlog.shapes import Shapes
-from airflow_etl_sync.cdc.binlog.statements import Meaning, Statement, meaning_of, names_in
+from airflow_etl_sync.cdc.binlog.statements import Statement
+from airflow_etl_sync.cdc.binlog.xa import ended_in, prepared_in
 from airflow_etl_sync.core.changes import Lsn
 from airflow_etl_sync.errors import StateError
 
@@ -21,6 +23,16 @@ _HARMLESS = frozenset({3, 5, 13, 14, 15, 27, 28, 29, 33, 34, 35, 36, 37, 41, 42,
 """Kinds of events that change no row: ends of files, numbers, positions, comments, views of a group."""
 _IGNORABLE = frozenset({28, 29})
 _COMPRESSED = frozenset({Kind.TRANSACTION_PAYLOAD, *range(165, 172)})
+_UNTOLD = {
+    Meaning.UNTOLD: "A statement has made, replaced or taken away {}, or a part of it, and the log tells of no row: "
+    "reconcile the table with its copy, or run once with resync.",
+    Meaning.REWRITTEN: "A statement has given the rows of {} other columns, and the log does not tell what they hold "
+    "now: those that do not change again are right after one run with resync.",
+}
+_PREPARED_BEFORE = (
+    "A transaction was committed that XA had prepared before this stream began, and the log does not tell again what "
+    "it has changed: if captured tables are among that, run once with resync."
+)
 _NUMBER_BYTES, _FLAGS_BYTES = 6, 2
 
 
@@ -31,15 +43,22 @@ class Retelling:
     :param keys: the columns that name a row, by ``schema.table``, of the captured tables
     :param begins: the position behind all that is committed so far
     :param noticed: sentences on what no event tells
+    :param prepared: transactions that XA has prepared, and that have changed no captured table
     """
 
     shapes: Shapes
     keys: Mapping[str, Sequence[str]]
     begins: Lsn
     noticed: list[str] = field(default_factory=list)
+    prepared: set[str] = field(default_factory=set)
+    folds_case: bool = False
+    names: CapturedNames = field(init=False)
     _tables: dict[bytes, Shape | None] = field(default_factory=dict)
     _told: set[int] = field(default_factory=set)
     _is_begun: bool = False
+
+    def __post_init__(self) -> None:
+        self.names = CapturedNames(list(self.keys), folds_case=self.folds_case)
 
     def messages(self, events: Iterable[Event], upto: Lsn, most: int) -> Iterator[bytes]:
         """The changes, until a position is reached or enough messages were given, at the end of a transaction.
@@ -141,55 +160,51 @@ class Retelling:
         is_committed_with_it = bool(event.body[0])
         if not is_committed_with_it:
             self._refuse_undone("was prepared by XA, and may be committed later or never")
+            self.prepared.add(prepared_in(event.body))
         return self._commit(event)
 
     def _statement(self, event: Event) -> Iterable[bytes]:
-        statement = Statement.of(event.body)
-        names = {table.partition(".")[2] for table in self.keys}
-        schemas = {table.partition(".")[0] for table in self.keys}
-        meaning = meaning_of(statement.text, names, schemas)
-        if meaning is Meaning.COMMIT:
+        statement = Statement.of(event.body, self.shapes.charsets)
+        effect = self.names.effect_of(statement)
+        if effect.meaning is Meaning.COMMIT:
             return self._commit(event)
-        if meaning is Meaning.TRUNCATE:
-            return self._truncate(event, statement)
-        if meaning is Meaning.ROLLBACK:
+        if effect.meaning is Meaning.TRUNCATE:
+            return self._truncate(event, effect)
+        if effect.meaning is Meaning.ROLLBACK:
             self._refuse_undone("was rolled back after it was logged, since it has written to other engines too")
-        elif meaning is Meaning.UNTOLD:
-            self._notice(statement, names)
-        elif meaning is Meaning.UNLOGGED:
-            self._refuse_unlogged(statement, names, schemas)
+        elif effect.meaning is Meaning.UNLOGGED:
+            self._refuse_unlogged(effect, statement.schema)
+        elif effect.meaning is not Meaning.NOTHING:
+            self._notice(_UNTOLD[effect.meaning].format(" and ".join(effect.tables)))
+        elif ended := ended_in(statement.text):
+            self._end_prepared(*ended)
         return ()
 
-    def _truncate(self, event: Event, statement: Statement) -> Iterator[bytes]:
-        words = names_in(statement.text, {name for table in self.keys for name in table.split(".", 1)})
-        for table in self.keys:
-            schema, name = table.split(".", 1)
-            if name in words and (schema == statement.schema or schema in words):
-                yield from self._begin(event)
-                relation = self.shapes.untold(table)
-                yield messages.relation(relation)
-                yield messages.truncate([relation.id])
+    def _end_prepared(self, deed: str, name: str) -> None:
+        """What was prepared before the stream began may have changed captured tables."""
+        if deed == "COMMIT" and name not in self.prepared:
+            self._notice(_PREPARED_BEFORE)
+        self.prepared.discard(name)
+
+    def _truncate(self, event: Event, effect: Effect) -> Iterator[bytes]:
+        for table in effect.tables:
+            yield from self._begin(event)
+            relation = self.shapes.untold(table)
+            yield messages.relation(relation)
+            yield messages.truncate([relation.id])
         yield from self._commit(event)
 
     # -- what is not told ---------------------------------------------------------------------------------
 
-    def _notice(self, statement: Statement, names: set[str]) -> None:
-        tables = ", ".join(sorted(names_in(statement.text, names))) or statement.schema
-        sentence = (
-            f"A statement has made, replaced or taken away {tables}, or a part of it, and the log tells of no row: "
-            "reconcile the table with its copy, or run once with resync."
-        )
+    def _notice(self, sentence: str) -> None:
         log.warning("%s", sentence)
         self.noticed.append(sentence)
 
-    def _refuse_unlogged(self, statement: Statement, names: set[str], schemas: set[str]) -> None:
-        named = sorted(names_in(statement.text, names))
-        is_of_another_table = statement.text.lstrip()[:6].upper() == "DELETE"
-        if named or (statement.schema in schemas and not is_of_another_table):
-            raise StateError(
-                f"A statement on {', '.join(named) or statement.schema} was logged as such, without its rows: SET "
-                f"GLOBAL binlog_format = 'ROW', let the writers connect anew, then {_RESYNC}."
-            )
+    def _refuse_unlogged(self, effect: Effect, schema: str) -> None:
+        raise StateError(
+            f"A statement on {', '.join(effect.tables) or schema} was logged as such, without its rows: SET GLOBAL "
+            f"binlog_format = 'ROW', let the writers connect anew, then {_RESYNC}."
+        )
 
     def _refuse_undone(self, what: str) -> None:
         if self._is_begun:

@@ -23,6 +23,7 @@ class Server:
 
     :param identity: what tells it from every other server
     :param is_logging: whether it writes a log at all
+    :param folds_case: whether names of tables in other capitals are the same
     :param variables: those that not every server has
     """
 
@@ -33,6 +34,7 @@ class Server:
     server_id: int
     row_format: str
     row_image: str
+    folds_case: bool
     variables: dict[str, str]
 
     def is_on(self, *names: str) -> bool:
@@ -59,7 +61,7 @@ class LogFile:
 
 def read_server(connection: Connection) -> Server:
     """The server that one is connected to."""
-    is_logging, server_id, row_format, row_image, version = connection.execute(sql.READ_SERVER).one()
+    is_logging, server_id, row_format, row_image, folds_case, version = connection.execute(sql.READ_SERVER).one()
     variables = {name.lower(): value for name, value in connection.execute(sql.READ_VARIABLES)}
     numbers = version.partition("-")[0].split(".")
     return Server(
@@ -70,6 +72,7 @@ def read_server(connection: Connection) -> Server:
         server_id=int(server_id),
         row_format=row_format,
         row_image=row_image,
+        folds_case=bool(folds_case),
         variables=variables,
     )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from sqlalchemy import bindparam, text
 
 READ_SERVER = text("""
-SELECT @@GLOBAL.log_bin, @@GLOBAL.server_id, @@GLOBAL.binlog_format, @@GLOBAL.binlog_row_image, version()
+SELECT
+    @@GLOBAL.log_bin, @@GLOBAL.server_id, @@GLOBAL.binlog_format, @@GLOBAL.binlog_row_image,
+    @@GLOBAL.lower_case_table_names, version()
 """)
 READ_VARIABLES = text("""
 SHOW GLOBAL VARIABLES

@@ -186,7 +186,7 @@ def word(size: int, words: Sequence[bytes], charset: str) -> Codec:
 
     :raises LookupError: where Python does not know their character set
     """
-    known = [b"", *map(_converter(charset), words)]
+    known = [b"", *map(to_utf8(charset), words)]
     return fixed("text", size, lambda raw: known[int.from_bytes(raw, "little")])
 
 
@@ -195,7 +195,7 @@ def words(size: int, known: Sequence[bytes], charset: str) -> Codec:
 
     :raises LookupError: where Python does not know their character set
     """
-    return fixed("text", size, partial(_words, list(map(_converter(charset), known))))
+    return fixed("text", size, partial(_words, list(map(to_utf8(charset), known))))
 
 
 def _words(known: Sequence[bytes], raw: bytes) -> bytes:
@@ -223,7 +223,7 @@ def text(length_bytes: int, charset: str, column: str) -> Codec:
     :param column: for the sentence that refuses a value
     :raises LookupError: where Python does not know the character set
     """
-    return varying("text", length_bytes, partial(_text, column, _converter(charset)))
+    return varying("text", length_bytes, partial(_text, column, to_utf8(charset)))
 
 
 def _text(column: str, convert: Text, raw: bytes) -> bytes:
@@ -236,8 +236,12 @@ def _text(column: str, convert: Text, raw: bytes) -> bytes:
     return converted
 
 
-def _converter(charset: str) -> Text:
-    """What makes UTF-8 of a text."""
+def to_utf8(charset: str) -> Text:
+    """What makes UTF-8 of a text.
+
+    :param charset: as MySQL calls it
+    :raises LookupError: where Python does not know it
+    """
     if charset in _UTF8:
         return bytes
     if charset == "latin1":

@@ -47,6 +47,7 @@ class ReplicationSlot:
     def __init__(self, access: PostgresAccess, slot: str, publication: str | tuple[str, ...]) -> None:
         self._access = access
         self.slot = slot
+        self.noticed: tuple[str, ...] = ()
         self.publications = (publication,) if isinstance(publication, str) else tuple(publication)
         _refuse_slot_name(slot)
         _refuse_publications(self.publications)
