@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from airflow_etl_sync.plugin import plots
 from airflow_etl_sync.plugin.figures import moment_text, number_text, rate_text, seconds_text, size_text
 from airflow_etl_sync.plugin.freshness import span
-from airflow_etl_sync.plugin.registration import PREFIX
+from airflow_etl_sync.plugin.mounting import PREFIX
 
 _STATIC = {"page.css": "text/css", "page.js": "text/javascript"}
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-PREFIX = "/etl_sync"
-ROUTE = "etl-sync"
+from airflow_etl_sync.plugin.mounting import PREFIX, ROUTE
 
 _ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' stroke='{}' "
