@@ -165,7 +165,7 @@ def test_a_transaction_that_is_open_holds_a_copy_up_only_where_it_must(
     is_mariadb: bool, shop: MariaDb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nothing tells what a snapshot sees, it might be one that is committed and not visible yet."""
-    monkeypatch.setattr(visibility, "LONGEST_WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(visibility, "LONGEST_WAIT_SECONDS", 2)
     shop.execute("CREATE TABLE t (id bigint PRIMARY KEY)")
     log = BinaryLog(shop.access)
     with shop.connect() as writer, writer.cursor() as cursor:

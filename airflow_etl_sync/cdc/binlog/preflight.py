@@ -101,20 +101,22 @@ def _setting(code: Code, name: str, value: str, wanted: str, what: str) -> Findi
 
 
 def _of_role(connection: Connection, server: Server, read: Callable[[Lsn], None]) -> Iterator[Finding]:
-    """Whether the login may ask where the log stands, and read it."""
+    """Whether the login may ask where the log stands, read it, and see what is in flight."""
     try:
         _, newest = read_newest(connection, server)
         read_files(connection)
         read(newest)
+        if not server.is_mariadb:
+            connection.execute(sql.READ_TRANSACTIONS)
     except Exception as error:
         fault = fault_in(error)
         if fault is None or fault.blame != "person":
             raise
-        rights = "REPLICATION SLAVE, BINLOG MONITOR" if server.is_mariadb else "REPLICATION SLAVE, REPLICATION CLIENT"
+        others = "BINLOG MONITOR" if server.is_mariadb else "REPLICATION CLIENT, PROCESS"
         yield Finding(
             "role_lacks_replication",
             "The login of the connection may not read the binary log",
-            f"run GRANT {rights} ON *.* TO it",
+            f"run GRANT REPLICATION SLAVE, {others} ON *.* TO it",
         )
 
 
