@@ -91,7 +91,9 @@ def test_tasks_do_not_load_the_page() -> None:
         "print([name for name in sys.modules if name.startswith('airflow_etl_sync.') and name.count('.') > 1])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "['airflow_etl_sync.plugin.registration']"
+    assert (
+        done.stdout.splitlines()[-1] == "['airflow_etl_sync.plugin.mounting', 'airflow_etl_sync.plugin.registration']"
+    )
 
 
 def test_bars_are_as_tall_as_their_values() -> None:
