@@ -44,13 +44,13 @@ class Capture:
 
 
 def access_of(conn_id: str) -> PostgresAccess:
-    """The way into a connection's database, for somebody who waits at a screen.
+    """The way into the database that keeps state, for somebody who waits at a screen.
 
-    :raises ConfigurationError: where there is no such connection, or it cannot be used
+    :raises ConfigurationError: where there is no such connection, it cannot be used, or it keeps no state
     """
-    from airflow_etl_sync.hooks.connections import postgres_access
+    from airflow_etl_sync.hooks.destinations import state_access
 
-    return postgres_access(conn_id).hasty()
+    return state_access(conn_id).hasty()
 
 
 def read_places(conn_ids: Iterable[str], at_most_runs: int) -> list[Place]:
@@ -85,9 +85,10 @@ def _read(conn_id: str, at_most_runs: int) -> Place:
 
 def _look_at(place: tuple[str, str]) -> Capture:
     from airflow_etl_sync.cdc.slot import ReplicationSlot
+    from airflow_etl_sync.hooks.connections import postgres_access
 
     conn_id, slot = place
     try:
-        return Capture(ReplicationSlot(access_of(conn_id), slot, slot).health())
+        return Capture(ReplicationSlot(postgres_access(conn_id).hasty(), slot, slot).health())
     except EtlSyncError as error:
         return Capture(trouble=str(error))
