@@ -4,7 +4,7 @@ ROWS ?=
 PYTEST_ARGS ?=
 WORKERS ?= 2
 WHAT ?= sync
-VERSION ?= 3.1 3.2
+PAIRS ?= 3.1:3.10 3.2:3.13
 MINUTES ?= 30
 SEED ?=
 ROUNDS ?= 3
@@ -30,11 +30,12 @@ $(STAMP): pyproject.toml constraints.txt
 test: $(STAMP) ## run every test, by WORKERS processes; PYTEST_ARGS="-k name" chooses
 	$(BIN)/python -m pytest tests --numprocesses $(WORKERS) --dist loadfile --durations=15 $(PYTEST_ARGS)
 
-test-system: $(STAMP) ## run the integration tests on the system's PostgreSQL 15, where it is installed
-	tests/system_postgres.sh $(BIN)/python -m pytest tests/integration --durations=5 $(PYTEST_ARGS)
+test-system: $(STAMP) ## run the integration tests on the system's PostgreSQL 15, where it is installed, by WORKERS processes
+	tests/system_postgres.sh $(BIN)/python -m pytest tests/integration --numprocesses $(WORKERS) --dist loadfile \
+		--durations=5 $(PYTEST_ARGS)
 
-test-compat: $(STAMP) ## run a part of the tests on the Airflows VERSION="3.1 3.2", by PYTHON=, with our oldest dependencies
-	$(BIN)/python -m tests.compatibility --airflow $(VERSION) --python $(PYTHON)
+test-compat: $(STAMP) ## run a part of the tests on PAIRS="3.1:3.10 3.2:3.13" of Airflow and Python, with our oldest dependencies
+	$(BIN)/python -m tests.compatibility --workers $(WORKERS) $(PAIRS)
 
 soak: $(STAMP) ## for MINUTES, kill syncs (or WHAT=cdc: captures) beside busy writers, compare every row; SEED= repeats
 	$(BIN)/python -m tests.scenarios.soak --what "$(WHAT)" --minutes "$(MINUTES)" --seed "$(SEED)"

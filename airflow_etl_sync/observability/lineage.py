@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.core.model import Counts, Dataset, Origin, TableName
-from airflow_etl_sync.errors import EtlSyncError
+from airflow_etl_sync.errors import DestinationError, EtlSyncError, explaining
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,7 +132,7 @@ def _columns_read(flow: Flow) -> Mapping[str, str]:
     if flow.extraction_id is None:
         return {}
     try:
-        with flow.state.hasty().engine().connect() as connection:
+        with explaining(DestinationError, "read a run's columns"), flow.state.hasty().engine().connect() as connection:
             return runs.columns_of(connection, flow.extraction_id)
     except EtlSyncError:
         return {}

@@ -59,13 +59,13 @@ class Capture:
 
 
 def access_of(conn_id: str) -> PostgresAccess:
-    """The way into a connection's database, for somebody who waits at a screen.
+    """The way into the database that keeps state, for somebody who waits at a screen.
 
-    :raises ConfigurationError: where there is no such connection, or it cannot be used
+    :raises ConfigurationError: where there is no such connection, it cannot be used, or it keeps no state
     """
-    from airflow_etl_sync.hooks.connections import postgres_access
+    from airflow_etl_sync.hooks.destinations import state_access
 
-    return postgres_access(conn_id).hasty()
+    return state_access(conn_id).hasty()
 
 
 def read_places(conn_ids: Iterable[str], at_most_runs: int) -> list[Place]:
@@ -97,6 +97,7 @@ def _read(conn_id: str, at_most_runs: int) -> Place:
 
 def _look_at(log: CapturedLog) -> Capture:
     from airflow_etl_sync.cdc.postgres.slot import ReplicationSlot
+    from airflow_etl_sync.hooks.connections import postgres_access
     from airflow_etl_sync.hooks.logs import is_mysql
     from airflow_etl_sync.hooks.mysql_cdc import MysqlCdcHook
 
@@ -105,6 +106,6 @@ def _look_at(log: CapturedLog) -> Capture:
             binary_log = MysqlCdcHook(log.conn_id).change_log()
             binary_log.advance(lsn_of(log.position))
             return Capture(binary_log.health())
-        return Capture(ReplicationSlot(access_of(log.conn_id), log.name, log.name).health())
+        return Capture(ReplicationSlot(postgres_access(log.conn_id).hasty(), log.name, log.name).health())
     except EtlSyncError as error:
         return Capture(trouble=str(error))

@@ -104,6 +104,7 @@ def test_a_chain_over_a_query_names_its_tables(
     tables = [name_of(source_db, table) for table in ("items", "orders", "users")]
     [extracted] = told("orders_hourly.orders.extract")
     assert (names(extracted["inputs"]), extracted["outputs"]) == (tables, [])
+    assert [read["facets"] for read in extracted["inputs"]] == [{}] * 3, "the query's columns are none of its tables'"
     loads = told("orders_hourly.orders.load")
     for load in loads:
         [written] = load["outputs"]

@@ -127,7 +127,10 @@ def test_a_database_without_syncs_has_none(etl_sync: Command, warehouse: psycopg
     assert warehouse.execute("SELECT to_regnamespace('etl_sync')").fetchone() == (None,)
 
 
-def test_the_connection_of_another_type_is_told(etl_sync: Command, airflow: Airflow, warehouse_db: str) -> None:
+def test_of_a_destination_that_keeps_no_state_it_is_told_what_to_set(
+    etl_sync: Command, airflow: Airflow, warehouse_db: str
+) -> None:
     airflow.connections["AIRFLOW_CONN_OTHER"] = as_connection(warehouse_db, conn_type="mysql")
     done = etl_sync("--conn-id", "other")
-    assert done.returncode == 1 and "of type 'mysql'" in done.stderr
+    assert done.returncode == 1
+    assert "of type 'mysql'" in done.stderr and "name a connection of type 'postgres' in state_conn_id" in done.stderr

@@ -21,7 +21,7 @@ from airflow_etl_sync.systems.database.values import (
     split_type,
 )
 
-MOMENT = datetime.fromisoformat("2026-01-02 03:04:05.6")
+MOMENT = datetime.fromisoformat("2026-01-02 03:04:05.600000")
 NAN = float("nan")
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from fastapi import HTTPException, Request
 
 from airflow_etl_sync import CdcSyncOperator, IncrementalSyncOperator, WatermarkSetOperator, incremental_sync
+from airflow_etl_sync.plugin import forms
 from airflow_etl_sync.plugin.declared import DeclaredTask, conn_ids_of, tasks_in
 from airflow_etl_sync.plugin.figures import number_text, rate_text, seconds_text, size_text
 from airflow_etl_sync.plugin.pages import static_file
@@ -135,3 +137,15 @@ def test_a_sync_is_seen_by_readers_of_one_dag_and_changed_by_editors_of_all() ->
     visitor = Visitor("ann", object(), readable=frozenset({"a", "b"}), editable=frozenset({"b"}))
     assert visitor.may_see({"a", "z"}, "warehouse") and not visitor.may_see({"z"}, "warehouse")
     assert visitor.may_change({"b"}, "warehouse") and not visitor.may_change({"a", "b"}, "warehouse")
+
+
+def test_a_form_is_good_for_an_hour_and_for_whom_it_was_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__API__SECRET_KEY", "secret-of-the-tests")
+    request = Request({"type": "http", "headers": []})
+    token = forms.token_for("ada")
+    forms.refuse_forged(request, "ada", token)
+    with pytest.raises(HTTPException, match="403"):
+        forms.refuse_forged(request, "bob", token)
+    monkeypatch.setattr(forms, "LONGEST_SECONDS", -1)
+    with pytest.raises(HTTPException, match="expired"):
+        forms.refuse_forged(request, "ada", token)
