@@ -276,15 +276,11 @@ def test_a_key_spelt_anew_is_another_row(mariadb: Shop, warehouse: psycopg.Conne
 
 def test_values_that_the_source_cannot_hold_are_gone(mariadb: Shop, warehouse: psycopg.Connection) -> None:
     mariadb.execute(
-        "CREATE TABLE t (id double NOT NULL, at datetime(6) NOT NULL, v varchar(9) CHARACTER SET latin1 NOT NULL, "
-        "c bigint, PRIMARY KEY (id, at, v))",
-        "INSERT INTO t VALUES (1, '2026-01-02', '?', 1)",
+        "CREATE TABLE t (id double NOT NULL, at datetime(6) NOT NULL, c bigint, PRIMARY KEY (id, at))",
+        "INSERT INTO t VALUES (1, '2026-01-02', 1)",
     )
     mariadb.sync()
-    warehouse.execute(
-        "INSERT INTO t VALUES ('Infinity', '2026-01-02', 'a'), ('NaN', now(), 'a'), (1, '-infinity', '?'), "
-        "(1, '2026-01-02', '😀')"
-    )
+    warehouse.execute("INSERT INTO t VALUES ('Infinity', '2026-01-02'), ('NaN', now()), (1, '-infinity'), (2, now())")
     assert mariadb.reconcile(EVERYTHING).settled == Settled(4, 0)
     assert ids(warehouse) == [1]
 
