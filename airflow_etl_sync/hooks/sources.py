@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from airflow_etl_sync.core.files import FileSet
+    from airflow_etl_sync.core.keys import KeyStream
     from airflow_etl_sync.core.model import Stream
     from airflow_etl_sync.systems.database.access import DatabaseAccess
+    from airflow_etl_sync.systems.database.keys import DatabaseKeySource
     from airflow_etl_sync.systems.database.source import DatabaseSource
     from airflow_etl_sync.systems.files.source import FileSource
     from airflow_etl_sync.systems.http.source import HttpSource
+    from airflow_etl_sync.systems.postgres.keys import PostgresKeySource
     from airflow_etl_sync.systems.postgres.source import PostgresSource
 
 HTTP_TYPES = ("http", "https")
@@ -55,6 +58,31 @@ def source_of(conn_id: str, stream: Stream) -> PostgresSource | DatabaseSource |
     from airflow_etl_sync.systems.database.source import DatabaseSource
 
     return DatabaseSource(_access(conn_id, connection), stream)
+
+
+def keys_of(conn_id: str, keys: KeyStream) -> PostgresKeySource | DatabaseKeySource:
+    """Give the source of the keys of a table or query; the connection's type decides which system that is.
+
+    :param conn_id: the id of a connection of type ``postgres``, ``mysql``, ``sqlite``, or of one whose hook speaks
+        SQLAlchemy
+    :raises ConfigurationError: where there is no such connection, or it cannot be used
+    """
+    from airflow.providers.common.compat.sdk import BaseHook
+
+    require_connection(conn_id)
+    connection = BaseHook.get_connection(conn_id)
+    if connection.conn_type in HTTP_TYPES:
+        raise ConfigurationError(
+            f"The connection {conn_id!r} is of type {connection.conn_type!r}, which has no tables whose keys could be "
+            "compared: choose one of type 'postgres' or of another database."
+        )
+    if connection.conn_type in ("postgres", CDC_TYPE):
+        from airflow_etl_sync.systems.postgres.keys import PostgresKeySource
+
+        return PostgresKeySource(postgres_access(conn_id), keys)
+    from airflow_etl_sync.systems.database.keys import DatabaseKeySource
+
+    return DatabaseKeySource(_access(conn_id, connection), keys)
 
 
 def _access(conn_id: str, connection: Any) -> DatabaseAccess:

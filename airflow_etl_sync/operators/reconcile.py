@@ -34,11 +34,13 @@ class ReconcileOperator(LineageTeller, BaseOperator):
     (``on_cursor_null="exclude"``): to have these removed, say so in ``where``. All arguments are templated.
 
     :param sync_key: the unique name of the sync whose rows are reconciled
-    :param source_conn_id: connection of type ``postgres`` that the sync reads from
+    :param source_conn_id: connection that the sync reads from: PostgreSQL, MySQL, SQLite or another database that
+        SQLAlchemy speaks; there a key is at the source only in the very spelling that the destination has
     :param destination_conn_id: connection of type ``postgres`` that it loads into
     :param destination_table: the table that it loads (``schema.table``)
     :param table: the table that it reads (``schema.table``); exactly one of ``table`` and ``sql``
-    :param sql: the query that it reads, or the name of a ``.sql`` file; a ``:window(…)`` in it lets all rows pass
+    :param sql: the query that it reads, or the name of a ``.sql`` file; a ``:window(…)`` in it (PostgreSQL only) lets
+        all rows pass
     :param primary_key: the columns that name a record; by default the source table's own key
     :param where: the SQL condition that the sync reads by; rows that do not meet it count as gone
     :param destination_where: an SQL condition on the destination's rows: only those that meet it are compared,
@@ -111,6 +113,7 @@ class ReconcileOperator(LineageTeller, BaseOperator):
         }
 
     def _reconcile(self, context: Context) -> ReconcileReport:
+        from airflow_etl_sync.hooks.sources import keys_of
         from airflow_etl_sync.journey.reconcile import reconcile
         from airflow_etl_sync.operators._journey_terms import (
             access_by,
@@ -120,13 +123,13 @@ class ReconcileOperator(LineageTeller, BaseOperator):
             table_of,
         )
         from airflow_etl_sync.systems.postgres.comparison import PostgresKeyDestination
-        from airflow_etl_sync.systems.postgres.keys import PostgresKeySource
 
         keys, rules = key_stream_of(self), reconcile_rules_of(self)
         table = table_of("destination_table", self.destination_table)
-        source, destination = access_by(self, "source_conn_id"), access_by(self, "destination_conn_id")
-        self.flows = (Flow(origin=origin_of(source, keys.table, keys.sql), state=destination, target=table),)
+        source = keys_of(arguments.as_text("source_conn_id", self.source_conn_id), keys)
+        destination = access_by(self, "destination_conn_id")
+        self.flows = (Flow(origin=origin_of(source.access, keys.table, keys.sql), state=destination, target=table),)
         return reconcile(
-            PostgresKeySource(source, keys), PostgresKeyDestination(destination, table),
+            source, PostgresKeyDestination(destination, table),
             sync_key=keys.sync_key, rules=rules, identity=identity_of(context),
         )  # fmt: skip

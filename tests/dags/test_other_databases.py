@@ -80,6 +80,20 @@ def test_every_form_takes_a_connection_of_type_mysql(
     assert loaded(warehouse, table) == _in_utc(shop_mysql)
 
 
+def test_reconcile_flags_what_is_gone_from_mysql(
+    airflow: Airflow, shop_mysql: MariaDb, warehouse: psycopg.Connection
+) -> None:
+    airflow.run("one_task_from_mysql")
+    shop_mysql.execute("DELETE FROM orders WHERE id IN (7, 8)")
+    run = airflow.run("reconcile_from_mysql")
+    assert run.state == "success", run.errors
+    (report,) = run.results("reconcile")
+    assert report.pop("seconds") > 0
+    assert report == {"compared": ORDERS, "absent": 2, "deleted": 2, "revived": 0}
+    flagged = "SELECT id FROM public.from_mysql WHERE _sync_deleted ORDER BY id"
+    assert warehouse.execute(flagged).fetchall() == [(7,), (8,)]
+
+
 def test_a_dry_run_tells_what_mysql_expects(
     airflow: Airflow, shop_mysql: MariaDb, warehouse: psycopg.Connection
 ) -> None:
@@ -101,6 +115,7 @@ def test_a_file_of_sqlite(airflow: Airflow, warehouse: psycopg.Connection, tmp_p
     run = airflow.run("one_task_from_sqlite")
     assert run.state == "success", run.errors
     assert warehouse.execute("SELECT id, total FROM public.from_sqlite ORDER BY id").fetchall() == [(1, 0.1), (2, 0.2)]
+    assert airflow.run("reconcile_from_sqlite").results("reconcile")[0]["compared"] == 2
 
 
 def test_a_connection_that_is_no_database_is_refused(airflow: Airflow, warehouse: psycopg.Connection) -> None:
@@ -109,6 +124,9 @@ def test_a_connection_that_is_no_database_is_refused(airflow: Airflow, warehouse
     assert run.state == "failed" and run.tries == 1
     assert "The connection 'shop_hook' is of type 'smtp', which cannot be a source" in run.log
     assert "se cret" not in run.log
+    assert "of type 'smtp', which cannot be a source" in airflow.run("reconcile_from_hook").log
+    airflow.connect("shop_hook", "", conn_type="http", host="127.0.0.1")
+    assert "of type 'http', which has no tables whose keys" in airflow.run("reconcile_from_hook").log
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy import func, inspect, select, types
 
-from airflow_etl_sync.core.model import CursorType, Stream
+from airflow_etl_sync.core.model import CursorType, Stream, TableName
 from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.systems.bounds import NUMBERS_LAG
 from airflow_etl_sync.systems.database import sql
@@ -52,13 +52,18 @@ class Dialect:
         inspector = inspect(connection)
         name, schema = stream.table.name, stream.table.schema
         known = {column["name"]: column for column in inspector.get_columns(name, schema=schema)}
-        own_key = tuple(inspector.get_pk_constraint(name, schema=schema)["constrained_columns"])
+        own_key = self.own_key(connection, stream.table)
         never_null = frozenset(column for column, about in known.items() if not about["nullable"])
         return Found(
             columns=tuple(self.column(each, known[each]["type"]) for each in names),
             own_key=own_key if never_null.issuperset(own_key) else (),
             never_null=never_null,
         )
+
+    def own_key(self, connection: Connection, table: TableName) -> tuple[str, ...]:
+        """The columns of a table's primary key; nothing where it has none."""
+        found = inspect(connection).get_pk_constraint(table.name, schema=table.schema)
+        return tuple(found["constrained_columns"])
 
     def column(self, name: str, type_: types.TypeEngine[Any]) -> DatabaseColumn:
         """A column of a type that SQLAlchemy has found.
@@ -100,6 +105,16 @@ class Dialect:
     def bound(self, value: Any) -> Any:
         """A value as the driver takes it in a statement."""
         return value
+
+    def finds_equal(self, column: DatabaseColumn) -> bool:
+        """Whether a value of a column is found by ``=``, however it is kept; unequal ones may be found too.
+
+        A single float is compared as the double that it is not.
+        """
+        return column.kind != "real" or column.form == "double"
+
+    def limit_time(self, connection: Connection, seconds: float) -> None:
+        """Have the database itself give up a statement that takes longer, where it knows how to."""
 
     def refuse_unordered(self, connection: Connection, stream: Stream, cursor: DatabaseColumn) -> None:
         """:raises DataError: where cursors are written so that the source does not order them as times"""

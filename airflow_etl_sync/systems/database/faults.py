@@ -35,6 +35,7 @@ _SQLITE: tuple[tuple[str, Blame], ...] = (
     ("syntax error", "person"),
     ("is locked", "time"),
     ("is busy", "time"),
+    ("interrupted", "time"),
     ("disk I/O error", "time"),
 )
 

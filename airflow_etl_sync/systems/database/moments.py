@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 
 _WRITTEN = re.compile(
     r"(?P<year>\d{4})-(?P<month>\d{2})-(?P<day>\d{2})"
     r"(?:[ T](?P<hour>\d{2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d{1,6})0*)?)?"
     r"\s?(?P<zone>Z|[+-]\d{2}(?::?\d{2})?)?)?",
+    re.ASCII,
+)
+
+_DURATION = re.compile(
+    r"P(?:(?P<days>-?\d+)D)?(?:T(?:(?P<hours>-?\d+)H)?(?:(?P<minutes>-?\d+)M)?(?:(?P<seconds>-?\d+(?:\.\d+)?)S)?)?",
     re.ASCII,
 )
 
@@ -54,6 +60,19 @@ def parse_day(text: str) -> date:
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text.strip(), re.ASCII):
         raise ValueError("no day in ISO 8601")
     return parse(text).date()
+
+
+def parse_duration(text: str) -> timedelta | None:
+    """The duration that PostgreSQL writes in ISO 8601; None for one of months, or one that Python cannot hold."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        return None
+    days, hours, minutes, seconds = (Decimal(match[name] or 0) for name in ("days", "hours", "minutes", "seconds"))
+    microseconds = ((days * 24 + hours) * 60 + minutes) * 60_000_000 + seconds * 1_000_000
+    try:
+        return timedelta(microseconds=int(microseconds))
+    except OverflowError:
+        return None
 
 
 def written(value: date) -> str:

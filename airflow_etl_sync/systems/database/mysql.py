@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, text
 
-from airflow_etl_sync.core.model import CursorType, Stream
+from airflow_etl_sync.core.model import CursorType, Stream, TableName
 from airflow_etl_sync.errors import ConfigurationError
 from airflow_etl_sync.systems.database import sql
 from airflow_etl_sync.systems.database.columns import DatabaseColumn, Kind
@@ -69,9 +71,13 @@ class MySql(Dialect):
         jsons = set(connection.execute(_JSON_COLUMNS, name).scalars()) if connection.dialect.is_mariadb else set()  # type: ignore[attr-defined]
         return Found(
             columns=tuple(_table_column(field, known[field.name], jsons) for field in fields),
-            own_key=tuple(connection.execute(_KEY_COLUMNS, name).scalars()),
+            own_key=self.own_key(connection, stream.table),
             never_null=frozenset(each for each, row in known.items() if row[3] == "NO"),
         )
+
+    def own_key(self, connection: Connection, table: TableName) -> tuple[str, ...]:
+        name = {"name": table.name, "schema": table.schema}
+        return tuple(connection.execute(_KEY_COLUMNS, name).scalars())
 
     def begin(self, connection: Connection) -> None:
         """Read one snapshot, with instants in UTC."""
@@ -94,10 +100,21 @@ class MySql(Dialect):
         at: datetime = local.scalar_one().replace(microsecond=0)
         return at.date() if cursor_type == "date" else at
 
+    def bound(self, value: Any) -> Any:
+        """Nothing equals NULL, and no column holds an infinite number, which the driver would refuse."""
+        is_number = isinstance(value, (float, Decimal))
+        return None if is_number and not math.isfinite(value) else value
+
     def estimate(self, connection: Connection, statement: Select[Any]) -> int:
         """How many rows the server expects."""
         planned = connection.execute(sql.Explained(statement)).mappings()
         return max((int(row["rows"] or 0) for row in planned), default=0)
+
+    def limit_time(self, connection: Connection, seconds: float) -> None:
+        if connection.dialect.is_mariadb:  # type: ignore[attr-defined]
+            connection.execute(text(f"SET SESSION max_statement_time = {seconds:.3f}"))
+        else:
+            connection.execute(text(f"SET SESSION max_execution_time = {max(int(seconds * 1000), 1)}"))
 
     def abandon(self, result: CursorResult[Any]) -> None:
         if result.cursor is not None:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.core.model import CursorValue, Stream, Window, WindowRules
-from airflow_etl_sync.errors import ConfigurationError, DataError, SchemaError, SourceError, explaining
+from airflow_etl_sync.errors import DataError, SourceError, explaining
 from airflow_etl_sync.state.watermarks import Watermark
 from airflow_etl_sync.systems.base import OpenedWindow, PlannedRead, Position, Shape
 from airflow_etl_sync.systems.database import sql
 from airflow_etl_sync.systems.database.access import DatabaseAccess
 from airflow_etl_sync.systems.database.columns import DatabaseColumn, written
-from airflow_etl_sync.systems.database.dialect import Dialect, Found
-from airflow_etl_sync.systems.database.faults import fault_in, syntax_error_in
+from airflow_etl_sync.systems.database.described import Described, describe, refuse_placed
+from airflow_etl_sync.systems.database.faults import fault_in
 from airflow_etl_sync.systems.database.fetching import batches_of
-from airflow_etl_sync.systems.database.mysql import MySql
-from airflow_etl_sync.systems.database.sqlite import Sqlite
-from airflow_etl_sync.systems.database.telling import told_columns
 from airflow_etl_sync.systems.database.windows import open_window
-from airflow_etl_sync.systems.postgres.placement import is_placed
 from airflow_etl_sync.systems.reading import (
     NULL_CURSORS,
     Part,
@@ -32,9 +27,6 @@ from airflow_etl_sync.systems.reading import (
     part_of,
     parts_left,
     parts_of,
-    refuse_missing_columns,
-    refuse_missing_key,
-    refuse_missing_table,
     unfit_cursor,
     values_behind,
 )
@@ -42,23 +34,6 @@ from airflow_etl_sync.systems.reading import (
 if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import ColumnElement, Connection, Select
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Described:
-    """The stream, its columns resolved against the database.
-
-    :param dialect: what is special about it
-    """
-
-    dialect: Dialect
-    columns: tuple[DatabaseColumn, ...]
-    primary_key: tuple[str, ...]
-    is_key_unique: bool
-    is_cursor_never_null: bool
-
-    def column(self, name: str) -> DatabaseColumn:
-        return next(column for column in self.columns if column.name == name)
 
 
 class DatabaseSource:
@@ -73,11 +48,7 @@ class DatabaseSource:
     """
 
     def __init__(self, access: DatabaseAccess, stream: Stream) -> None:
-        if is_placed(stream.sql or ""):
-            raise ConfigurationError(
-                f"The query of {stream.sync_key!r} has a :window, which goes with PostgreSQL only: leave it "
-                "out, and the window is put around the query."
-            )
+        refuse_placed(stream.sync_key, stream.sql)
         self.access = access
         self._stream = stream
 
@@ -103,7 +74,7 @@ class DatabaseSource:
             described.dialect.begin(connection)
             for part in parts_left(self._parts(window), after):
                 if part == "all" and after is None:
-                    yield marked(empty(self._schema), part)
+                    yield marked(empty(described.schema), part)
                 statement = self._statement(part, window, after)
                 for batch in batches_of(connection, described.dialect, statement, described.columns):
                     yield marked(batch, part)
@@ -128,15 +99,9 @@ class DatabaseSource:
             yield
 
     @cached_property
-    def _described(self) -> _Described:
+    def _described(self) -> Described:
         with self._explaining("describe"), self.access.look() as connection:
-            return _describe(connection, self._stream)
-
-    @property
-    def _schema(self) -> pa.Schema:
-        import pyarrow as pa
-
-        return pa.schema([column.field() for column in self._described.columns])
+            return describe(connection, self._stream)
 
     @property
     def _cursor(self) -> DatabaseColumn:
@@ -182,49 +147,3 @@ class DatabaseSource:
 
     def _bound(self, value: CursorValue | None) -> Any | None:
         return None if value is None else self._described.dialect.bound(self._cursor.value(value.text))
-
-
-def _describe(connection: Connection, stream: Stream) -> _Described:
-    from sqlalchemy import inspect
-
-    if stream.table is not None:
-        name, schema = stream.table.name, stream.table.schema
-        refuse_missing_table(stream, is_there=inspect(connection).has_table(name, schema=schema))
-    dialect = _dialect(connection)
-    names, found = _look_at(connection, dialect, stream)
-    key = stream.primary_key or found.own_key
-    refuse_missing_columns(stream, (stream.cursor_field, *stream.primary_key), names)
-    refuse_missing_key(stream, key)
-    columns = found.columns if found.columns is not None else told_columns(connection, stream, names)
-    return _Described(
-        dialect=dialect,
-        columns=columns,
-        primary_key=key,
-        is_key_unique=bool(found.own_key) and set(key) == set(found.own_key),
-        is_cursor_never_null=stream.cursor_field in found.never_null,
-    )
-
-
-def _look_at(connection: Connection, dialect: Dialect, stream: Stream) -> tuple[list[str], Found]:
-    try:
-        described = connection.execute(sql.describe(stream))
-    except Exception as error:
-        said = syntax_error_in(error)
-        if said is None:
-            raise
-        raise ConfigurationError(f"The source cannot read the SQL of {stream.sync_key!r}: {said}") from None
-    names = [each[0] for each in described.cursor.description]  # as the database says them
-    try:
-        found = dialect.find(connection, stream, names, described.cursor)
-    except KeyError:  # between the two looks
-        raise SchemaError(f"A column of {stream.sync_key!r} has changed its name just now: run again.") from None
-    if not stream.primary_key and not set(found.own_key) <= set(names):  # columns are named, and the key is not
-        return _look_at(connection, dialect, replace(stream, primary_key=found.own_key))
-    return names, found
-
-
-def _dialect(connection: Connection) -> Dialect:
-    known: dict[tuple[str, str], Dialect] = {("mysql", "pymysql"): MySql(), ("mariadb", "pymysql"): MySql()}
-    if connection.dialect.name == "sqlite":
-        return Sqlite()
-    return known.get((connection.dialect.name, connection.dialect.driver), Dialect())

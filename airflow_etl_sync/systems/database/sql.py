@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -141,6 +141,17 @@ def is_within(cursor: DatabaseColumn, low: Any | None, below: Any | None) -> lis
     spaced = func.replace(compared(cursor), "T", " ")
     conditions += [] if low is None else [spaced >= bound(low)]
     return conditions if below is None else [*conditions, spaced < bound(below)]
+
+
+def is_any_of(columns: Sequence[DatabaseColumn], keys: Iterable[Sequence[Any]]) -> ColumnElement[bool]:
+    """Whether a row has one of the given keys, as the database compares them.
+
+    Keys of several columns are written out, since not every database has an index serve ``(…) IN (…)``.
+    """
+    expressions = [compared(each) for each in columns]
+    if len(expressions) == 1:
+        return expressions[0].in_([bound(value) for (value,) in keys])
+    return or_(*(and_(*(each == bound(value) for each, value in zip(expressions, key, strict=True))) for key in keys))
 
 
 def is_null(cursor: DatabaseColumn) -> ColumnElement[bool]:

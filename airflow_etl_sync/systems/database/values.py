@@ -88,13 +88,14 @@ class Reader:
     def values(self, array: pa.Array) -> list[Any]:
         """The values as Python has them; an :class:`UnfitError` where it has none for one."""
         if encoding_of(self.field) is not None:
-            return [self._parsed(self.text(scalar) or "infinity") if scalar.is_valid else None for scalar in array]
+            return [self.parsed(self.text(scalar) or "infinity") if scalar.is_valid else None for scalar in array]
         found = _as_python(array, self.field.name)
         if self.kind == "text":
             return [each if each is None or isinstance(each, (str, UnfitError)) else str(each) for each in found]
-        return [self._parsed(each) if isinstance(each, (str, bytes)) else each for each in found]
+        return [self.parsed(each) if isinstance(each, (str, bytes)) else each for each in found]
 
-    def _parsed(self, found: str | bytes) -> Any:
+    def parsed(self, found: str | bytes) -> Any:
+        """The value that PostgreSQL's text, or Arrow's bytes, stand for; an :class:`UnfitError` where there is none."""
         if isinstance(found, bytes):
             return UUID(bytes=found) if self.kind == "uuid" else found
         try:

@@ -35,12 +35,12 @@ class PostgresKeySource:
     """
 
     def __init__(self, access: PostgresAccess, keys: KeyStream) -> None:
-        self._access = access
+        self.access = access
         self._keys = keys
 
     def read_keys(self) -> Generator[pa.RecordBatch]:
         self._types  # noqa: B018 - asked for now, so that no table is locked meanwhile
-        with closing(PostgresSource(self._access, self._stream).read(Window(), None)) as batches:
+        with closing(PostgresSource(self.access, self._stream).read(Window(), None)) as batches:
             for batch in batches:
                 yield with_whole_times(batch)
 
@@ -51,7 +51,7 @@ class PostgresKeySource:
         statement = sql.reconciling.find_present(self._stream, self._types)
         with (
             explaining(SourceError, f"ask for keys of {self._keys.sync_key!r} again"),
-            closing(self._access.connect()) as connection,
+            closing(self.access.connect()) as connection,
             connection.transaction(),
         ):
             pin_settings(connection)
@@ -78,7 +78,7 @@ class PostgresKeySource:
         relation = {"relation": sql.names.relation_name(self._keys.table)}
         with (
             explaining(SourceError, f"describe the keys of {self._keys.sync_key!r}"),
-            closing(self._access.connect()) as connection,
+            closing(self.access.connect()) as connection,
         ):
             found = tuple(row[0] for row in connection.execute(sql.streams.KEY_COLUMNS, relation))
         if not found:
@@ -90,10 +90,10 @@ class PostgresKeySource:
 
     @cached_property
     def _types(self) -> list[str]:
-        declared = dict(PostgresSource(self._access, self._stream).describe().columns)
+        declared = dict(PostgresSource(self.access, self._stream).describe().columns)
         with (
             explaining(SourceError, f"describe the keys of {self._keys.sync_key!r}"),
-            closing(self._access.connect()) as connection,
+            closing(self.access.connect()) as connection,
         ):
             return plain_types(connection, [declared[name] for name in self._stream.primary_key])
 

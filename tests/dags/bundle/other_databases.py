@@ -6,7 +6,7 @@ from pathlib import Path
 
 from airflow.sdk import DAG
 
-from airflow_etl_sync import IncrementalSyncOperator, dags_from_yaml, incremental_sync
+from airflow_etl_sync import IncrementalSyncOperator, ReconcileOperator, dags_from_yaml, incremental_sync
 
 dags_from_yaml(Path(__file__).with_name("other_databases.yaml"))
 
@@ -17,6 +17,12 @@ for system in ("mysql", "sqlite", "hook"):
             cursor_field="updated_at", lag="PT1M", destination_conn_id="warehouse",
             destination_table=f"public.from_{system}", dry_run="{{ params.get('dry_run', False) }}",
             params={"dry_run": False},
+        )  # fmt: skip
+
+    with DAG(f"reconcile_from_{system}", schedule=None):
+        ReconcileOperator(
+            task_id="reconcile", sync_key=f"one_task_{system}", source_conn_id=f"shop_{system}", table="orders",
+            destination_conn_id="warehouse", destination_table=f"public.from_{system}", delete="soft",
         )  # fmt: skip
 
 for system in ("mysql", "sqlite", "hook"):
