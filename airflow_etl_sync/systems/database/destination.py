@@ -81,7 +81,7 @@ class DatabaseDestination:
         rules = replace(rules, conflict_field=rules.conflict_field or keys.cursor_field)
         try:
             with self._explaining(f"merge rows into {self.target!r}"):
-                fitted = self._prepare(staged.schema, staged.mark, key, rules)
+                fitted = self._prepare(spool, staged.mark, key, rules)
                 return self._merge(spool, staged.mark, fitted, key, keys, rules, tolerance)
         finally:
             self._drop(staged.name)
@@ -90,7 +90,7 @@ class DatabaseDestination:
         with self._explaining(f"ask what has landed in {self.target!r}"), self._access.connect() as connection:
             return self._memory.recall(connection, extraction_id)
 
-    def _prepare(self, schema: pa.Schema, mark: Mark, key: tuple[str, ...], rules: LoadRules) -> Fit:
+    def _prepare(self, spool: Spool, mark: Mark, key: tuple[str, ...], rules: LoadRules) -> Fit:
         """Make what is absent, and take the turn: each in a transaction of its own."""
         with self._access.connect() as connection:
             self._landing.begin(connection)
@@ -101,7 +101,7 @@ class DatabaseDestination:
                     lambda memory=memory: memory.create(connection, checkfirst=True),  # type: ignore[misc]
                     lambda memory=memory: inspect(connection).has_table(memory.name),  # type: ignore[misc]
                 )
-            fitted = fit(connection, self._landing, self._table, schema, key, rules)
+            fitted = fit(connection, self._landing, self._table, spool.schema, key, rules, spool.values)
             connection.rollback()
             for _ in range(2):  # of two that enter a new sync at once, one finds it entered
                 try:
