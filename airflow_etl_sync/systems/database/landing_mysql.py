@@ -77,9 +77,7 @@ class MySql(Landing):
         return changes
 
     def numeric(self, precision: int | None, scale: int | None) -> types.TypeEngine[Any]:
-        if precision is None or scale is None or not 0 <= scale <= min(precision, MOST_SCALE):
-            return mysql.DECIMAL(MOST_DIGITS, MOST_SCALE)
-        if precision > MOST_DIGITS:
+        if precision is None or scale is None or not scale <= precision <= MOST_DIGITS or not 0 <= scale <= MOST_SCALE:
             return mysql.DECIMAL(MOST_DIGITS, MOST_SCALE)
         return mysql.DECIMAL(precision, scale)
 
