@@ -20,7 +20,7 @@ from airflow_etl_sync.systems.database.landed import Memory
 from airflow_etl_sync.systems.database.landing import Landing, Postgres, Sqlite
 from airflow_etl_sync.systems.database.merging import Merging
 from airflow_etl_sync.systems.database.spool import Spool
-from airflow_etl_sync.systems.database.target import Fit, fit, make, relation
+from airflow_etl_sync.systems.database.target import Fit, fit, make, read_columns, relation
 from airflow_etl_sync.systems.database.upserting import Upserter
 from airflow_etl_sync.systems.database.values import told
 
@@ -56,6 +56,13 @@ class DatabaseDestination:
     @property
     def target(self) -> str:
         return self._target
+
+    def types(self) -> dict[str, str]:
+        """The columns of the table, each for what its values are: what is written is read back, so none is bent."""
+        with self._explaining(f"look at {self.target!r}"), self._access.connect() as connection:
+            if not inspect(connection).has_table(self._table.name, schema=self._table.schema):
+                return {}
+            return dict.fromkeys(read_columns(connection, self._table), "")
 
     def stage(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StagedChunk:
         """Write the batches to this machine's disk."""
