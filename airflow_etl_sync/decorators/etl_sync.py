@@ -37,8 +37,8 @@ class EtlSyncDecoratedOperator(LineageTeller, LoadsTables, DecoratedOperator):
 
     custom_operator_name = "@task.etl_sync"
     template_fields = (
-        "op_args", "op_kwargs", "sync_key", "destination_conn_id", "destination_table", "primary_key", "cursor_field",
-        "columns", "column_types", "lag", "full_refresh", "conflict", "conflict_field", "create_table",
+        "op_args", "op_kwargs", "sync_key", "destination_conn_id", "destination_table", "state_conn_id", "primary_key",
+        "cursor_field", "columns", "column_types", "lag", "full_refresh", "conflict", "conflict_field", "create_table",
         "synced_at_column", "schema_contract", "max_errors", "max_error_percent", "chunk_rows",
     )  # fmt: skip
     ui_color = "#e3e0f3"
@@ -54,6 +54,7 @@ class EtlSyncDecoratedOperator(LineageTeller, LoadsTables, DecoratedOperator):
         destination_table: str,
         primary_key: str | Sequence[str],
         sync_key: str | None = None,
+        state_conn_id: str | None = None,
         cursor_field: str | None = None,
         columns: str | Sequence[str] | None = None,
         column_types: Mapping[str, str] | str | None = None,
@@ -80,6 +81,7 @@ class EtlSyncDecoratedOperator(LineageTeller, LoadsTables, DecoratedOperator):
         self.destination_table = destination_table
         self.primary_key = primary_key
         self.sync_key = sync_key
+        self.state_conn_id = state_conn_id
         self.cursor_field = cursor_field
         self.columns = columns
         self.column_types = column_types
@@ -113,12 +115,11 @@ class EtlSyncDecoratedOperator(LineageTeller, LoadsTables, DecoratedOperator):
 
     def _load(self, context: Context) -> SyncReport:
         from airflow_etl_sync.journey.records import load_records
-        from airflow_etl_sync.operators._journey_terms import access_by, identity_of, table_of
-        from airflow_etl_sync.systems.postgres.destination import PostgresDestination
+        from airflow_etl_sync.operators._journey_terms import destination_by, identity_of, table_of
 
         rules, load_rules = self._rules(context), self._load_rules()
         table = table_of("destination_table", self.destination_table)
-        access = access_by(self, "destination_conn_id")
+        reached = destination_by(self, table)
 
         def give(watermark: Any) -> object:
             known = {**context, **self.op_kwargs, _WATERMARK: watermark}
@@ -126,11 +127,12 @@ class EtlSyncDecoratedOperator(LineageTeller, LoadsTables, DecoratedOperator):
             return self.python_callable(*self.op_args, **wanted)
 
         report = load_records(
-            give, PostgresDestination(access, table),
+            give, reached.destination,
             rules=rules, load_rules=load_rules, identity=identity_of(context),
             chunk_rows=arguments.as_count("chunk_rows", self.chunk_rows), try_number=context["ti"].try_number,
         )  # fmt: skip
-        self.flows = (Flow(origin=Origin(), state=access, target=table, counts=report.counts),)
+        table_beside = reached.table_beside_state
+        self.flows = (Flow(origin=Origin(), state=reached.state, target=table_beside, counts=report.counts),)
         return report
 
     def _rules(self, context: Context) -> RecordRules:
@@ -187,10 +189,12 @@ def etl_sync_task(python_callable: Callable[..., object] | None = None, **kwargs
     mappings; whole numbers beside floats are ``numeric``. Other mixtures are refused. Where the table has the column,
     its type decides. All arguments are templated, the function's own too.
 
-    :param destination_conn_id: connection of type ``postgres`` to load into, which keeps the watermark as well
+    :param destination_conn_id: connection to load into; one of type ``postgres`` keeps the watermark as well
     :param destination_table: the table to load (``schema.table``)
     :param primary_key: the fields that name a record
     :param sync_key: the unique name of the sync, by default the DAG's and the task's id
+    :param state_conn_id: connection of type ``postgres`` that keeps watermark and runs, where the destination is of
+        another type
     :param cursor_field: the field that grows when a record changes; a time, date, number or text
     :param columns: the fields to load, missing ones as NULL; by default those of the first record, which all must have
     :param column_types: PostgreSQL's types of columns that the table does not have yet, by name

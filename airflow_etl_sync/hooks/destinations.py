@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from airflow_etl_sync.core.model import TableName
-    from airflow_etl_sync.systems.base import Destination
+    from airflow_etl_sync.systems.base import TypedDestination
     from airflow_etl_sync.systems.database.access import DatabaseAccess
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
 _POSTGRES = ("postgres", CDC_TYPE)
 
-Maker = Callable[[str, Any, "TableName", "Engine"], "Destination"]
+Maker = Callable[[str, Any, "TableName", "Engine"], "TypedDestination"]
 """Makes the destination of a connection's id, the connection, a table, and the engine of the state tables."""
 
 
@@ -31,7 +31,7 @@ class Reached:
     :param table_beside_state: the table that is loaded, where it is in that database
     """
 
-    destination: Destination
+    destination: TypedDestination
     state: PostgresAccess
     table_beside_state: TableName | None = None
 
@@ -76,7 +76,7 @@ def state_access(conn_id: str) -> PostgresAccess:
     return postgres_access(conn_id)
 
 
-def _database(conn_id: str, connection: Any, table: TableName, state: Engine) -> Destination:
+def _database(conn_id: str, connection: Any, table: TableName, state: Engine) -> TypedDestination:
     from airflow_etl_sync.systems.database.destination import DatabaseDestination
 
     return DatabaseDestination(_access(conn_id, connection), table, state)
@@ -99,25 +99,25 @@ def _sqlite(conn_id: str, connection: Any) -> DatabaseAccess:
     return sqlite_writer(path)
 
 
-def _delta(conn_id: str, connection: Any, table: TableName, state: Engine) -> Destination:
+def _delta(conn_id: str, connection: Any, table: TableName, state: Engine) -> TypedDestination:
     from airflow_etl_sync.hooks.delta import delta_destination
 
     return delta_destination(conn_id, connection, table, state)
 
 
-def _duckdb(conn_id: str, connection: Any, table: TableName, state: Engine) -> Destination:
+def _duckdb(conn_id: str, connection: Any, table: TableName, state: Engine) -> TypedDestination:
     from airflow_etl_sync.hooks.duckdb import duckdb_destination
 
     return duckdb_destination(conn_id, connection, table, state)
 
 
-def _parquet(conn_id: str, connection: Any, table: TableName, state: Engine) -> Destination:
+def _parquet(conn_id: str, connection: Any, table: TableName, state: Engine) -> TypedDestination:
     from airflow_etl_sync.hooks.parquet import parquet_destination
 
     return parquet_destination(conn_id, connection, table, state)
 
 
-def _snowflake(conn_id: str, connection: Any, table: TableName, state: Engine) -> Destination:
+def _snowflake(conn_id: str, connection: Any, table: TableName, state: Engine) -> TypedDestination:
     from airflow_etl_sync.hooks.snowflake import snowflake_destination
 
     return snowflake_destination(conn_id, connection, table, state)

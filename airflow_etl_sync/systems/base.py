@@ -256,7 +256,11 @@ class TypedDestination(Destination, Protocol):
     """One that tells the types of its columns, for records that come without any."""
 
     def types(self) -> Mapping[str, str]:
-        """The type of each column of the target, without length or precision; empty where there is no table yet."""
+        """The type of each column of the target, without length or precision; empty where there is no table yet.
+
+        An empty text for a column that takes what the values themselves are, such as one of texts where the system has
+        no other type for some.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from tests.snowflake_emulator import Snowflake
 
 DATABASES = ("postgres", "mariadb", "sqlite", "sqlalchemy")
 SOURCES = (*DATABASES, "http", "files")
-DESTINATIONS = (*DATABASES, "delta", "duckdb", "snowflake")
+DESTINATIONS = (*DATABASES, "delta", "duckdb", "snowflake", "parquet")
 
 
 class SourceSystem(Protocol):

@@ -15,7 +15,7 @@ from airflow_etl_sync.core.model import ConflictStrategy, Counts, LoadRules
 from airflow_etl_sync.errors import DataError, EtlSyncError, SchemaError, StateError
 from airflow_etl_sync.state import tables
 from airflow_etl_sync.systems.base import Destination, Landed, Mark, Merged, MergeKeys, StagedChunk, Tolerance
-from tests.contract.systems import DestinationSystem, PostgresSystem
+from tests.contract.systems import DeltaSystem, DestinationSystem, PostgresSystem, SqlAlchemySystem
 
 KEYS = MergeKeys(("id",), "c")
 _TYPES = {"id": (pa.int32(), "integer"), "c": (pa.int64(), "bigint"), "v": (pa.string(), "text")}
@@ -194,6 +194,19 @@ def test_a_new_column(destination_system: DestinationSystem, contract: Any) -> N
     assert [(change.column, change.change) for change in merged.changes] == [
         ("w", "added" if contract == "evolve" else "left_out")
     ]
+
+
+@pytest.mark.contract("schema contracts")
+def test_a_value_that_a_column_is_too_narrow_for(destination_system: DestinationSystem) -> None:
+    """As it comes when the source's column has been widened; it is never cut."""
+    merge(destination_system, batch_of({**row(1, 1, "a"), "w": 7}, w=(pa.int32(), "integer")))
+    large = batch_of({**row(2, 2, "b"), "w": 2**40}, w=(pa.int64(), "bigint"))
+    if type(destination_system) in (DeltaSystem, SqlAlchemySystem):
+        with pytest.raises(DataError):
+            merge(destination_system, large)
+        return
+    assert merge(destination_system, large).counts == Counts(inserted=1)
+    assert destination_system.rows("t") == [(1, 1, "a", 7), (2, 2, "b", 2**40)]
 
 
 @pytest.mark.contract("schema contracts")

@@ -99,3 +99,20 @@ def test_postgresql_keeps_the_state_beside_its_rows(
     assert run.state == "failed" and run.tries == 1
     assert "The destination 'warehouse' is PostgreSQL and keeps the state beside the rows" in run.log
     assert warehouse.execute("SELECT to_regnamespace('etl_sync')").fetchone() == (None,)
+
+
+def test_records_of_a_function_into_mysql(
+    airflow: Airflow, lake_mysql: MariaDb, warehouse: psycopg.Connection
+) -> None:  # fmt: skip
+    place = {"destination_conn_id": "lake_mysql", "destination_table": "records", "cursor_field": "at"}
+    refused = airflow.run("templated_records", **place)
+    assert refused.state == "failed" and "name a connection of type 'postgres' in state_conn_id" in refused.errors[0]
+    first = airflow.run("templated_records", **place, state_conn_id="warehouse", first=4)
+    assert first.state == "success", first.errors
+    assert first.counts("give") == {"inserted": 6, "updated": 0, "skipped": 0, "errors": 0}
+    second = airflow.run("templated_records", **place, state_conn_id="warehouse")
+    assert second.counts("give") == {"inserted": 0, "updated": 1, "skipped": 0, "errors": 0}
+    found = lake_mysql.execute("SELECT id, at, told FROM records ORDER BY id")
+    assert found[0] == (4, 4, '["None", true]') and found[-1] == (9, 9, '["9", true]') and len(found) == 6
+    assert warehouse.execute("SELECT sync_key, cursor_value FROM etl_sync.watermark").fetchall() == [("records", "9")]
+    assert warehouse.execute("SELECT to_regclass('public.records')").fetchone() == (None,)

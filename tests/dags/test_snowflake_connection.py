@@ -125,4 +125,4 @@ def test_a_connection_that_cannot_be_used_is_told(resolved: dict[str, Any], name
 
 def test_a_connection_leads_to_a_table(resolved: dict[str, Any], served: Snowflake) -> None:
     place = f"snowflake://fakesnow/{served.access.options['database']}/PUBLIC"
-    assert resolved["served"] == [f"public.t in place {place}", {}, {"id": "numeric", "v": "text"}]
+    assert resolved["served"] == [f"public.t in place {place}", {}, {"id": "numeric", "v": ""}]

@@ -27,6 +27,7 @@ from tests.contract.systems import DestinationSystem, MariaDbSystem, SqlAlchemyS
 from tests.mariadb import MariaDb, new_mariadb
 
 _numbers = count()
+FREEZE = LoadRules(schema_contract="freeze")  # no column is widened
 STREAM = Stream(sync_key="s", cursor_field="id", table=TableName("t"))
 INSTANT = datetime.fromisoformat("2026-01-02 01:04:05.123456")
 HELD: dict[str, list[tuple[str, str, Any, Any]]] = {
@@ -190,10 +191,10 @@ def test_mariadb_refuses_the_row_whose_value_it_would_bend(
     types = {"id": "integer", "v": type_}
     before = mariadb.rows("t")
     with pytest.raises(DataError, match=said) as refused:
-        merge(mariadb.destination("t"), [{"id": "1", "v": value}], types)
+        merge(mariadb.destination("t"), [{"id": "1", "v": value}], types, FREEZE)
     assert "\n" not in str(refused.value) and not any(f"'{word}'" in str(refused.value) for word in ("abcd", "1x", "b"))
     assert mariadb.rows("t") == before
-    merged = merge(mariadb.destination("t"), [{"id": "1", "v": value}], types, LoadRules(max_errors=1), errors=1)
+    merged = merge(mariadb.destination("t"), [{"id": "1", "v": value}], types, replace(FREEZE, max_errors=1), errors=1)
     assert merged.counts == Counts(errors=1)
     assert merged.failed[0].payload == {"id": "1", "v": value}
     assert mariadb.rows("t") == before
@@ -261,7 +262,7 @@ def test_a_server_that_is_not_strict_is_strict_for_loads(mariadb: MariaDbSystem)
     )  # fmt: skip
     destination = DatabaseDestination(access, TableName("t"), PostgresAccess(mariadb.state).engine())
     with pytest.raises(DataError, match="error 1406"):
-        merge(destination, [{"id": "1", "v": "abc"}], {"id": "integer", "v": "text"})
+        merge(destination, [{"id": "1", "v": "abc"}], {"id": "integer", "v": "text"}, FREEZE)
     assert mariadb.rows("t") == []
 
 

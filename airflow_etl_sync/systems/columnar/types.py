@@ -97,11 +97,14 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def type_name(kind: pa.DataType) -> str:
-    """The type of PostgreSQL that is most like a column's, without length or precision."""
+    """The type of PostgreSQL that is most like a column's, without length or precision; empty for one of texts.
+
+    Such a column may hold values of any type, which only they themselves tell.
+    """
     import pyarrow as pa
 
     if pa.types.is_decimal(kind):
         return "numeric"
     names = ["smallint", "integer", "bigint", "real", "double precision", "boolean", "bytea", "date"]
     names += ["timestamp without time zone", "timestamp with time zone"]
-    return next((name for name in names if arrow_type(name) == kind), "text")
+    return next((name for name in names if arrow_type(name) == kind), "")

@@ -20,7 +20,7 @@ from airflow_etl_sync.systems.database.landed import Memory
 from airflow_etl_sync.systems.database.landing import Landing, Postgres, Sqlite
 from airflow_etl_sync.systems.database.merging import Merging
 from airflow_etl_sync.systems.database.spool import Spool
-from airflow_etl_sync.systems.database.target import Fit, fit, make, relation
+from airflow_etl_sync.systems.database.target import Fit, fit, make, read_columns, relation
 from airflow_etl_sync.systems.database.upserting import Upserter
 from airflow_etl_sync.systems.database.values import told
 
@@ -57,6 +57,13 @@ class DatabaseDestination:
     def target(self) -> str:
         return self._target
 
+    def types(self) -> dict[str, str]:
+        """The columns of the table, each for what its values are: what is written is read back, so none is bent."""
+        with self._explaining(f"look at {self.target!r}"), self._access.connect() as connection:
+            if not inspect(connection).has_table(self._table.name, schema=self._table.schema):
+                return {}
+            return dict.fromkeys(read_columns(connection, self._table), "")
+
     def stage(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StagedChunk:
         """Write the batches to this machine's disk."""
         self._drop(name)
@@ -81,7 +88,7 @@ class DatabaseDestination:
         rules = replace(rules, conflict_field=rules.conflict_field or keys.cursor_field)
         try:
             with self._explaining(f"merge rows into {self.target!r}"):
-                fitted = self._prepare(staged.schema, staged.mark, key, rules)
+                fitted = self._prepare(spool, staged.mark, key, rules)
                 return self._merge(spool, staged.mark, fitted, key, keys, rules, tolerance)
         finally:
             self._drop(staged.name)
@@ -90,7 +97,7 @@ class DatabaseDestination:
         with self._explaining(f"ask what has landed in {self.target!r}"), self._access.connect() as connection:
             return self._memory.recall(connection, extraction_id)
 
-    def _prepare(self, schema: pa.Schema, mark: Mark, key: tuple[str, ...], rules: LoadRules) -> Fit:
+    def _prepare(self, spool: Spool, mark: Mark, key: tuple[str, ...], rules: LoadRules) -> Fit:
         """Make what is absent, and take the turn: each in a transaction of its own."""
         with self._access.connect() as connection:
             self._landing.begin(connection)
@@ -101,7 +108,7 @@ class DatabaseDestination:
                     lambda memory=memory: memory.create(connection, checkfirst=True),  # type: ignore[misc]
                     lambda memory=memory: inspect(connection).has_table(memory.name),  # type: ignore[misc]
                 )
-            fitted = fit(connection, self._landing, self._table, schema, key, rules)
+            fitted = fit(connection, self._landing, self._table, spool.schema, key, rules, spool.values)
             connection.rollback()
             for _ in range(2):  # of two that enter a new sync at once, one finds it entered
                 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,12 +11,17 @@ from uuid import UUID
 from sqlalchemy import literal_column, types
 
 from airflow_etl_sync.core.columns import types_of
+from airflow_etl_sync.core.contract import SchemaChange
+from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.systems.database import moments
 from airflow_etl_sync.systems.database.values import Kind, UnfitError, kind_of, split_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import Column, ColumnElement, Connection
+
+Values = Callable[[str], Iterable[Any]]
+"""Gives the staged values of a column, as Python has them."""
 
 KEY_LENGTH = 255
 """The length of a text in a key whose own length is not known: few databases have an index on texts without end."""
@@ -52,6 +58,19 @@ class Landing:
         if kind == "bytes":
             return self.octets(is_key=is_key)
         return self.plain(kind, name)
+
+    def widen(
+        self, connection: Connection, table: TableName, schema: pa.Schema, key: Sequence[str], values: Values
+    ) -> list[SchemaChange]:
+        """Give columns that are too narrow for staged values a type that holds them; no column, where none is known to.
+
+        What is changed here is committed.
+
+        :param schema: of the staged columns that the table has
+        :param values: gives those of a column
+        """
+        del connection, table, schema, key, values
+        return []
 
     def numeric(self, precision: int | None, scale: int | None) -> types.TypeEngine[Any]:
         if precision is None or scale is None or not 0 <= scale <= precision:

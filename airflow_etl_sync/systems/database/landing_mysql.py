@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,9 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sqlalchemy import text, types
 from sqlalchemy.dialects import mysql
 
+from airflow_etl_sync.core.contract import SchemaChange
+from airflow_etl_sync.core.model import TableName
 from airflow_etl_sync.errors import SchemaError
-from airflow_etl_sync.systems.database.landing import KEY_LENGTH, Landing, double
+from airflow_etl_sync.systems.database.landing import KEY_LENGTH, Landing, Values, double
+from airflow_etl_sync.systems.database.types_mysql import MOST_DIGITS, MOST_SCALE, holds, wider
 from airflow_etl_sync.systems.database.values import Kind, UnfitError
+from airflow_etl_sync.systems.database.widening_mysql import declared_types, widen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,8 +35,6 @@ WHERE table_schema = coalesce(:schema, database()) AND table_name = :name
 _WITHOUT_TRANSACTIONS = frozenset({"MyISAM", "Aria", "MEMORY", "CSV", "ARCHIVE", "MRG_MyISAM", "BLACKHOLE"})
 _LONGEST_IN_ROW = 500
 """Longer texts lie beside their row, in which there is room for 65,535 bytes in all."""
-
-_DIGITS, _SCALE = 65, 30
 
 
 class MySql(Landing):
@@ -61,9 +64,21 @@ class MySql(Landing):
             found.collation = _collation(connection)
         return found
 
+    def widen(
+        self, connection: Connection, table: TableName, schema: pa.Schema, key: Sequence[str], values: Values
+    ) -> list[SchemaChange]:
+        declared, changes = declared_types(connection, table), list[SchemaChange]()
+        for field in schema:
+            old = declared.get(field.name, "")
+            wanted = self.type_of(connection, field, is_key=field.name in key)
+            new = wider(old, _bare(wanted, connection))
+            if new is not None and not all(holds(old, value) for value in values(field.name)):
+                changes += widen(connection, table, field.name, old, new)
+        return changes
+
     def numeric(self, precision: int | None, scale: int | None) -> types.TypeEngine[Any]:
-        if precision is None or scale is None or precision > _DIGITS or not 0 <= scale <= min(precision, _SCALE):
-            return mysql.DECIMAL(_DIGITS, _SCALE)
+        if precision is None or scale is None or not scale <= precision <= MOST_DIGITS or not 0 <= scale <= MOST_SCALE:
+            return mysql.DECIMAL(MOST_DIGITS, MOST_SCALE)
         return mysql.DECIMAL(precision, scale)
 
     def text(self, length: int | None, *, is_key: bool) -> types.TypeEngine[Any]:
@@ -92,6 +107,12 @@ class MySql(Landing):
 
     def selected(self, column: Column[Any], type_: types.TypeEngine[Any]) -> ColumnElement[Any]:
         return double(column) if isinstance(type_, mysql.FLOAT) else column
+
+
+def _bare(type_: types.TypeEngine[Any], connection: Connection) -> str:
+    """A type in MySQL's words, without character set."""
+    words = type_.compile(dialect=connection.dialect).lower()
+    return words.partition(" character set")[0].partition(" collate")[0].replace(", ", ",").replace("integer", "int")
 
 
 def _collation(connection: Connection) -> str:

@@ -36,6 +36,12 @@ class Spool:
         """Let go of the rows."""
         del self.table
 
+    def values(self, column: str) -> Iterator[Any]:
+        """The values of a column, as Python has them."""
+        reader = Reader.of(self.schema.field(column))
+        for chunk in self.table[column].chunks:
+            yield from reader.values(chunk)
+
     def take(self, places: Sequence[int]) -> pa.RecordBatch:
         """The rows at some places, in that order."""
         taken = self.table.take(list(places)).combine_chunks()

@@ -15,7 +15,7 @@ from airflow_etl_sync.core.columns import types_of
 from airflow_etl_sync.core.contract import Change, SchemaChange
 from airflow_etl_sync.core.model import LoadRules, TableName
 from airflow_etl_sync.errors import ConfigurationError, SchemaError
-from airflow_etl_sync.systems.database.landing import Landing
+from airflow_etl_sync.systems.database.landing import Landing, Values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,15 +48,24 @@ class Fit:
 
 
 def fit(
-    connection: Connection, landing: Landing, table: TableName, schema: pa.Schema, key: Sequence[str], rules: LoadRules
+    connection: Connection,
+    landing: Landing,
+    table: TableName,
+    schema: pa.Schema,
+    key: Sequence[str],
+    rules: LoadRules,
+    values: Values,
 ) -> Fit:
     """Look at the table and act on what it lacks, as the contract says; an absent one is made.
 
     What is made here is committed before any row is: most databases have no transactions for it.
 
+    :param values: gives the staged ones of a column
     :raises ConfigurationError: where the rules name columns that the stream lacks
     :raises SchemaError: where rows cannot be merged into the table
     """
+    import pyarrow as pa
+
     _refuse_bad_rules(table, schema.names, key, rules)
     if not inspect(connection).has_table(table.name, schema=table.schema):
         _create(connection, landing, table, schema, key, rules)
@@ -77,8 +86,10 @@ def fit(
             "the key or the conflict field: add it."
         )
     if contract == "evolve":
-        changes = [_add(connection, landing, table, field) for field in new]
-        columns = read_columns(connection, table) if new else columns
+        known = [field for field in schema if field.name in columns and not columns[field.name].is_computed]
+        changes = landing.widen(connection, table, pa.schema(known), key, values)
+        changes += [_add(connection, landing, table, field) for field in new]
+        columns = read_columns(connection, table) if changes else columns
     else:
         changes = [_change(table, field, "left_out") for field in new]
     return Fit(

@@ -14,6 +14,7 @@ from airflow_etl_sync.systems.base import Landed, Merged, MergeKeys, StagedChunk
 from airflow_etl_sync.systems.columnar.destination import ColumnarDestination
 from airflow_etl_sync.systems.columnar.memory import Memory
 from airflow_etl_sync.systems.columnar.rows import Ready, make_ready, refuse_lacking
+from airflow_etl_sync.systems.columnar.types import type_name
 from airflow_etl_sync.systems.duckdb import sql
 from airflow_etl_sync.systems.duckdb.faults import duckdb_fault_of, why_busy
 from airflow_etl_sync.systems.duckdb.types import arrow_type_of, declared_type, wider
@@ -41,6 +42,13 @@ class DuckDbDestination(ColumnarDestination):
     def __init__(self, path: Path, table: TableName, state: Engine) -> None:
         super().__init__(table, f"duckdb:///{path}", state)
         self._path = path
+
+    def types(self) -> dict[str, str]:
+        """The type of each of the table's columns, as PostgreSQL calls the like; no table yet, none."""
+        if not self._path.exists():
+            return {}
+        with explaining(DestinationError, f"look at {self._name!r}", duckdb_fault_of), self._open() as file:
+            return {name: type_name(arrow_type_of(type_)) for name, (type_, _) in self._columns(file).items()}
 
     def merge(
         self,

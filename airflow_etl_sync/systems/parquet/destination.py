@@ -47,6 +47,10 @@ class ParquetDestination(ColumnarDestination):
         self._directory = "/".join(part for part in (table.schema, table.name) if part)
         self._partitions = tuple(partitions)
 
+    def types(self) -> Mapping[str, str]:
+        """None: each file has the types that its chunk had."""
+        return {}
+
     def merge(
         self,
         connection: Connection,  # noqa: ARG002

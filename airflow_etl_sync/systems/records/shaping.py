@@ -77,7 +77,8 @@ class Shaper:
 
     :param columns: the fields to take; empty takes those of the first record
     :param column_types: the types of columns that the table does not have
-    :param types_now: tells the types of the table's columns as it is, without length or precision
+    :param types_now: tells the types of the table's columns as it is, without length or precision; an empty one is told
+        by the values
     """
 
     def __init__(
@@ -144,11 +145,13 @@ class Shaper:
                 return inferred(name, natural.array.type, ColumnTypes(new, natural.type)), natural.array
             values = [plain(name, value) for value in (given if natural is None else natural.array).to_pylist()]
             given = _Values(values, _kinds_of(values))
-        return self._by_value(name, given, declared)
+        return self._by_value(name, given, declared, is_there=type_ is not None)
 
-    def _by_value(self, name: str, given: _Values, declared: str | None) -> tuple[pa.Field, pa.Array] | None:
+    def _by_value(
+        self, name: str, given: _Values, declared: str | None, *, is_there: bool
+    ) -> tuple[pa.Field, pa.Array] | None:
         kind = self._kind(name, given, declared)
-        if kind is None and declared is None:
+        if kind is None and declared is None and not is_there:
             return None
         base = TYPES[kind] if kind else "text"
         array = _array(name, given.values, kind, declared or base)

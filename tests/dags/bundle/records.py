@@ -18,6 +18,7 @@ DEFAULTS: dict[str, Any] = {
 ARGUMENTS: dict[str, Any] = {
     "destination_conn_id": "warehouse",
     "destination_table": "public.records",
+    "state_conn_id": None,
     "sync_key": "records",
     "primary_key": "id",
     "cursor_field": None,
