@@ -83,6 +83,17 @@ def test_a_database_that_does_not_answer_is_told_beside_the_other_side(
     assert SECRET not in done.stdout + done.stderr
 
 
+def test_what_is_said_of_key_lag_and_destination_is_looked_at(
+    preflight: Command, found: Callable[..., dict[str, bool]], source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    source.execute(GOOD)
+    warehouse.execute("CREATE TABLE public.orders (id bigint)")
+    assert found(*BY_TIME, "--primary-key", "no_such")["column_missing"] is True
+    assert found(*SYNC, "--cursor-field", "xmin", "--lag", "PT5M")["lag"] is True
+    elsewhere = preflight(*BY_TIME, "--destination-table", "public.elsewhere")
+    assert "'public.elsewhere'" in elsewhere.stdout and "the first run creates it" in elsewhere.stdout
+
+
 def test_a_capture(
     preflight: Command, found: Callable[..., dict[str, bool]], connections: dict[str, str], source_db: str,
     source: psycopg.Connection, slots: Callable[[str], str],
