@@ -34,7 +34,7 @@ from tests.scenarios.streaming import AT_THE_END, COMMIT_FAILPOINTS, ROOT
 _runs = count(1)
 
 BINLOG_FAILPOINTS = {
-    name: point.replace("cdc.slot:ReplicationSlot", "cdc.binlog.log:BinaryLog")
+    name: point.replace("cdc.postgres.slot:ReplicationSlot", "cdc.binlog.log:BinaryLog")
     for name, point in COMMIT_FAILPOINTS.items()
 }
 """Where a capture may be killed around its commit, whatever it does with changes before."""

@@ -150,8 +150,8 @@ def test_a_copy_sees_all_that_the_log_has_told_by_then(is_mariadb: bool, logged:
 def _lacks_none(log: BinaryLog, shop: MariaDb, *, is_mariadb: bool) -> bool:
     """Whether a new snapshot has as many rows as the log has told by now."""
     written, _ = log.written()
-    with shop.access.look() as connection:
-        visibility.wait_until_visible(connection, written, is_mariadb=is_mariadb)
+    with shop.access.look() as looking:
+        visibility.wait_until_visible(looking, written, is_mariadb=is_mariadb)
     with shop.connect() as connection, connection.cursor() as cursor:
         cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
         cursor.execute("SHOW STATUS LIKE 'binlog_snapshot_position'")

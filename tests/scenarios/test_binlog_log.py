@@ -68,7 +68,7 @@ def test_a_setting_that_hides_changes_is_named_before_anything_is_written(
 ) -> None:
     _make(shop)
     with (
-        _set(shop, *setting.split()),  # type: ignore[arg-type]
+        _set(shop, *setting.split()),
         pytest.raises(ConfigurationError, match=f"^{AMISS[setting]}, so the log may hold .*: run SET GLOBAL .*\\.$"),
     ):
         logged.run()

@@ -12,7 +12,7 @@ from airflow_etl_sync.cdc.pgoutput import Decoder
 from airflow_etl_sync.core.changes import Begin, Commit, Delete, Insert, Relation, RelationColumn, Truncate, Update
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1)
+NAMES = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1)
 POSITIONS = st.integers(0, 2**63 - 1)
 SECONDS = st.integers(0, 2**32 - 1)
 NUMBERS = st.integers(0, 2**31 - 1)

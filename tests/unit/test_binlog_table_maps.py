@@ -12,7 +12,7 @@ from airflow_etl_sync.cdc.binlog import events, positions
 from airflow_etl_sync.cdc.binlog.table_maps import length_at, name_of, table_of
 from airflow_etl_sync.errors import SourceError, StateError
 
-NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=20)
+NAMES = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=20)
 
 
 def _length(number: int) -> bytes:
