@@ -60,7 +60,7 @@ def _write(shop: MariaDb, dice: random.Random, is_over: threading.Event) -> None
                 for _ in range(dice.randint(1, 4)):
                     cursor.execute(_change(dice))
                 cursor.execute(dice.choice(["COMMIT", "COMMIT", "ROLLBACK"]))
-            time.sleep(0.005)
+            time.sleep(0.02)
 
 
 def _change(dice: random.Random) -> str:
@@ -85,7 +85,7 @@ def test_three_writers_during_the_copy_and_kills(
     shop.execute("CREATE TABLE t (id bigint PRIMARY KEY, v varchar(20))")
     shop.execute("INSERT INTO t SELECT seq, 'new' FROM seq_1_to_400")
     logged = logged.but(
-        copy_chunk_rows=dice.choice([50, 100]), limits=CaptureLimits(batch_changes=dice.choice([20, 1000]))
+        copy_chunk_rows=dice.choice([50, 100]), limits=CaptureLimits(batch_changes=dice.choice([200, 1000]))
     )
     with _writers(shop, dice):
         for failpoint in dice.sample(WHILE_COPYING, 4):

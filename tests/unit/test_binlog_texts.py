@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from datetime import datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import Context, Decimal
 
 import pytest
 from hypothesis import given
@@ -42,7 +42,7 @@ def test_exact_numbers(data: st.DataObject, precision: int) -> None:
     codec = texts.decimal(precision, scale)
     raw = _packed(number, precision, scale)
     assert codec.size == len(raw)
-    assert Decimal(codec.text(raw).decode()) == Decimal(number).scaleb(-scale)
+    assert Decimal(codec.text(raw).decode()) == Decimal(number).scaleb(-scale, Context(prec=100))
 
 
 def _packed(number: int, precision: int, scale: int) -> bytes:
