@@ -69,6 +69,16 @@ def as_markdown(role: str) -> str:
     return "\n".join(line for known, systems in _ROLES.values() if known == role for line in _table(role, systems))
 
 
+def as_summary(role: str) -> str:
+    """The table of a role as README shows it: what is kept otherwise, its page says."""
+    (systems,) = (list(systems) for known, systems in _ROLES.values() if known == role)
+    rows = [(f"a {role} promises", *(_TITLES[system] for system in systems)), ("---",) * (len(systems) + 1)]
+    for promise in _PROMISES[role]:
+        holds = ("otherwise" if (each, promise) in _EXCEPTIONS[role] else "yes" for each in systems)
+        rows.append((promise, *holds))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def _table(role: str, systems: Iterable[str]) -> Iterable[str]:
     columns = [*systems]
     yield f"| a {role} promises | " + " | ".join(_TITLES[system] for system in columns) + " |"

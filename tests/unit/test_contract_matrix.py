@@ -12,7 +12,7 @@ from tests.contract.exceptions import (
     SOURCE_EXCEPTIONS,
     SOURCE_PROMISES,
 )
-from tests.contract.matrix import Matrix, as_markdown
+from tests.contract.matrix import Matrix, as_markdown, as_summary
 from tests.contract.systems import DESTINATIONS, SOURCES
 
 DOCUMENTS = Path(__file__).parents[2] / "docs"
@@ -21,6 +21,11 @@ DOCUMENTS = Path(__file__).parents[2] / "docs"
 @pytest.mark.parametrize("role", ["source", "destination"])
 def test_the_documents_show_the_matrix(role: str) -> None:
     assert as_markdown(role) in (DOCUMENTS / f"{role}s.md").read_text(), as_markdown(role)
+
+
+@pytest.mark.parametrize("role", ["source", "destination"])
+def test_readme_shows_its_outline(role: str) -> None:
+    assert as_summary(role) in (DOCUMENTS.parent / "README.md").read_text(), as_summary(role)
 
 
 def test_every_exception_is_one_of_a_system_and_a_promise() -> None:
