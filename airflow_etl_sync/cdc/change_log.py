@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow_etl_sync.cdc.keyed import Key
 from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
 from airflow_etl_sync.core.changes import Lsn, Relation
 from airflow_etl_sync.core.columns import ColumnTypes
@@ -17,8 +18,6 @@ from airflow_etl_sync.state.cdc_pipelines import Pipeline
 if TYPE_CHECKING:
     from airflow_etl_sync.core.model import Stream
     from airflow_etl_sync.systems.base import Source
-
-Key = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,8 @@ class TornDown:
 class Positions(Protocol):
     """Where a log begins and ends. A position is a number that grows along it."""
 
-    def beginning(self) -> Lsn:
-        """Where a stream begins that has no position yet."""
+    def beginning(self, confirmed: Lsn, flushed: Lsn) -> Lsn:
+        """Which of the two a stream begins at that has no position yet."""
 
     def confirmed(self) -> Lsn:
         """The position before which changes cannot be had any more."""

@@ -43,10 +43,7 @@ class MysqlCdcHook(BaseHook):
 
     def get_conn(self) -> Any:
         """A PyMySQL connection."""
-        proxied = self.access().make_engine().raw_connection()
-        connection = proxied.driver_connection
-        proxied.detach()
-        return connection
+        return self.access().detached()
 
     def access(self) -> DatabaseAccess:
         """The way into the database.

@@ -55,14 +55,15 @@ def begin(
 
     :raises StateError: where changes are missing, or a history's positions are not those of this source
     """
-    name, confirmed, beginning, flushed = changes.name, changes.confirmed(), changes.beginning(), changes.flushed()
+    name, confirmed, flushed = changes.name, changes.confirmed(), changes.flushed()
     pairs = [(str(table.terms.source), str(table.terms.target)) for table in found]
     with explaining(DestinationError, "write the state tables"), destination.engine().begin() as connection:
         remembered: dict[str, str] = {}
         if resync:
             remembered = _forget(connection, name, flushed, sync_key)
-            confirmed, beginning = changes.confirmed(), changes.beginning()
+            confirmed = changes.confirmed()
         publication = ",".join(changes.publications)
+        beginning = changes.beginning(confirmed, flushed)
         pipeline = cdc_pipelines.get_or_create(connection, sync_key, name, publication, beginning)
         if not pipeline.metadata and (known := {**changes.remembered(), **remembered}):
             cdc_pipelines.set_metadata(connection, sync_key, known)

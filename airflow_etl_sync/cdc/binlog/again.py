@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from airflow_etl_sync.cdc.keyed import Key
 from airflow_etl_sync.core.changes import Lsn, Relation
 from airflow_etl_sync.core.columns import ColumnTypes
-
-Key = tuple[str, ...]
 
 
 @dataclass(slots=True)

@@ -141,9 +141,7 @@ def _behind(position: Lsn, end: int) -> Lsn:
 @contextmanager
 def _dumping(access: DatabaseAccess, file: str, place: int) -> Iterator[tuple[Any, bool]]:
     """A session to which the log is sent, and whether its events have checksums."""
-    proxied = access.make_engine().raw_connection()
-    connection: Any = proxied.driver_connection
-    proxied.detach()
+    connection = access.detached()
     try:
         with connection.cursor() as cursor:
             for statement in _SESSION:

@@ -89,7 +89,7 @@ class BinaryLog:
         for finding in self.preflight(tables):
             if finding.is_error:
                 raise finding.as_error()
-        return self.beginning()
+        return self.flushed()
 
     def tear_down(self) -> TornDown:
         """Nothing is there to be dropped: the server keeps nothing for a reader."""
@@ -113,9 +113,9 @@ class BinaryLog:
         """The types of relations' columns, by the relation's id and the column's name."""
         return self._shapes.types(relations) if self._shapes else {}
 
-    def beginning(self) -> Lsn:
-        """Where a stream begins that has no position yet: at the end of what is written."""
-        return self.flushed()
+    def beginning(self, confirmed: Lsn, flushed: Lsn) -> Lsn:  # noqa: ARG002 - the seam's signature
+        """A stream begins at the end of what is written."""
+        return flushed
 
     def confirmed(self) -> Lsn:
         """The first position from which on changes can still be had."""

@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 _RESYNC = "run once with resync, which copies the tables afresh"
 _HARMLESS = frozenset({3, 5, 13, 14, 15, 27, 28, 29, 33, 34, 35, 36, 37, 41, 42, 160, 161, 162, 163, 164})
 """Kinds of events that change no row: ends of files, numbers, positions, comments, views of a group."""
-_IGNORABLE = frozenset({28, 29})
 _COMPRESSED = frozenset({Kind.TRANSACTION_PAYLOAD, *range(165, 172)})
 _UNTOLD = {
     Meaning.UNTOLD: "A statement has made, replaced or taken away {}, or a part of it, and the log tells of no row: "

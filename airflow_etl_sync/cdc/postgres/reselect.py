@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from airflow_etl_sync.cdc.keyed import Key
 from airflow_etl_sync.cdc.postgres import rows_sql
 from airflow_etl_sync.cdc.postgres.visibility import read_written, wait_until_seen
 from airflow_etl_sync.cdc.tables import CdcTable, SourceTable
@@ -17,8 +18,6 @@ from airflow_etl_sync.errors import SchemaError, SourceError, explaining
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.settings import pin_settings
 from airflow_etl_sync.systems.postgres.sql.names import relation_name
-
-Key = tuple[str, ...]
 
 
 @dataclass(slots=True)

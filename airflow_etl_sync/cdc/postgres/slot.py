@@ -115,12 +115,9 @@ class ReplicationSlot:
             row: Any = connection.execute(sql.READ_FLUSHED).fetchone()
             return int(row[0])
 
-    def beginning(self) -> Lsn:
-        """Where a stream begins that has no position yet: at the slot's.
-
-        :raises StateError: where there is no such slot
-        """
-        return self.confirmed()
+    def beginning(self, confirmed: Lsn, flushed: Lsn) -> Lsn:  # noqa: ARG002 - the seam's signature
+        """A stream begins where the slot stands."""
+        return confirmed
 
     def look_up(self, tables: Sequence[CdcTable]) -> list[SourceTable]:
         """Find the tables at the source.

@@ -50,6 +50,13 @@ class DatabaseAccess:
         finally:
             engine.dispose()
 
+    def detached(self) -> Any:
+        """The driver's own connection, for what SQLAlchemy has no words for; the caller closes it."""
+        proxied = self.make_engine().raw_connection()
+        connection = proxied.driver_connection
+        proxied.detach()
+        return connection
+
     @contextmanager
     def begin(self, isolation: str | None, set_up: Callable[[Connection], None]) -> Iterator[Connection]:
         """A transaction, committed at the end of the block.
