@@ -54,10 +54,11 @@ class Browser:
         self.chrome.get(self.address + path)
 
     def enter_page(self) -> None:
-        """Look into the frame that shows the page, once it is there and styled."""
+        """Look into the frame that shows the page, once the whole of it is there and styled."""
         self.chrome.switch_to.default_content()
         self.chrome.switch_to.frame(self.see(INSIDE))
         self.see("main h1")
+        self.until("document.readyState === 'complete'")  # a heading is shown before what is below it has come
 
     def see(self, selector: str) -> WebElement:
         """What is on the screen, waited for."""
@@ -69,20 +70,25 @@ class Browser:
         return WebDriverWait(self.chrome, PATIENCE_SECONDS).until(found)
 
     def press(self, text: str) -> WebElement:
-        """Press the link or button of this text."""
+        """Press the only link or button of this text, once it is on the screen."""
         from selenium.webdriver.common.by import By
+        from selenium.webdriver.support import expected_conditions
+        from selenium.webdriver.support.wait import WebDriverWait
 
-        (found,) = self.chrome.find_elements(By.XPATH, f"//*[self::a or self::button][normalize-space()='{text}']")
+        named = (By.XPATH, f"//*[self::a or self::button][normalize-space()='{text}']")
+        WebDriverWait(self.chrome, PATIENCE_SECONDS).until(expected_conditions.visibility_of_element_located(named))
+        (found,) = self.chrome.find_elements(*named)
         found.click()
         return found
 
     def click(self, text: str) -> None:
-        """Press the link or button of this text, and wait until its page has gone."""
+        """Press the link or button of this text, and wait until its page has gone and the next is whole."""
         from selenium.webdriver.support import expected_conditions
         from selenium.webdriver.support.wait import WebDriverWait
 
         found = self.press(text)
         WebDriverWait(self.chrome, PATIENCE_SECONDS).until(expected_conditions.staleness_of(found))
+        self.until("document.readyState === 'complete'")
 
     def until(self, script: str) -> None:
         """Wait until a script's value is true."""

@@ -85,6 +85,11 @@ class Deployment:
             chunk_rows=100_000,
         )
 
+    def load_poisoned(self, sync_key: str, dag_id: str, target: str) -> None:
+        """Load users, of whom three have names that the new table refuses, and that a careless page would run."""
+        self.ask(f"CREATE TABLE public.{target} (id bigint PRIMARY KEY, name text CHECK (left(name, 1) <> '<'))")
+        self.load(sync_key, dag_id, "users", target, max_errors=10)
+
     def run(self, dag_id: str) -> str:
         """Let Airflow run a DAG to its end, good or bad; the run's id."""
         self.api.unpause(dag_id)
@@ -141,16 +146,10 @@ def fill(deployment: Deployment, runs: int = 3) -> None:
     deployment.change_shop("ALTER TABLE public.orders ADD COLUMN note text")
     deployment.change_shop("UPDATE public.orders SET note = 'fragile' WHERE id <= 3")
     deployment.load("orders", "orders")
-    _load_hostile(deployment)
+    deployment.change_shop("UPDATE public.users SET name = %s WHERE id <= 3", POISON)
+    deployment.load_poisoned(HOSTILE, "hostile", "guests")
     for dag_id in ("orders_broken", "captured", "stored"):
         deployment.run(dag_id)
-
-
-def _load_hostile(deployment: Deployment) -> None:
-    """Three of the shop's users have names that their table refuses, and that would be scripts in a careless page."""
-    deployment.ask("CREATE TABLE public.guests (id bigint PRIMARY KEY, name text CHECK (left(name, 1) <> '<'))")
-    deployment.change_shop("UPDATE public.users SET name = %s WHERE id <= 3", POISON)
-    deployment.load(HOSTILE, "hostile", "users", "guests", max_errors=10)
 
 
 def _keep_connections(api: AirflowApi, shop_db: str, kept_db: str, slot: str) -> None:

@@ -284,14 +284,16 @@ def test_reset_lets_the_next_run_begin_anew(deployment: Deployment, visitor: Vis
 
 
 def test_replay_loads_what_has_been_mended(deployment: Deployment, visitor: Visitor) -> None:
-    operator = visitor("operator")
-    fields = {"reason": "names may hold anything", "token": form_token(operator)}
-    assert send(operator, "replay", fields).status_code == 303
-    assert deployment.ask("SELECT failures, closed_by FROM etl_sync.failed_record") == [(2, None)] * 3
+    operator, mended = visitor("operator"), {"conn_id": "warehouse", "sync_key": "mended"}
+    deployment.load_poisoned("mended", "mended", "mended")
+    fields = {"reason": "names may hold anything", "token": form_token(operator, sync=mended)}
+    failed = "SELECT failures, closed_by FROM etl_sync.failed_record WHERE sync_key = 'mended'"
+    assert send(operator, "replay", fields, mended).status_code == 303
+    assert deployment.ask(failed) == [(2, None)] * 3
 
-    deployment.ask("ALTER TABLE public.guests DROP CONSTRAINT guests_name_check")
-    assert send(operator, "replay", fields).status_code == 303
-    assert deployment.ask("SELECT closed_by FROM etl_sync.failed_record") == [("replay",)] * 3
-    assert deployment.ask("SELECT name FROM public.guests WHERE id <= 3") == [(POISON,)] * 3
-    detail = operator.get("sync", params=GUESTS).text
+    deployment.ask("ALTER TABLE public.mended DROP CONSTRAINT mended_name_check")
+    assert send(operator, "replay", fields, mended).status_code == 303
+    assert [closed_by for _, closed_by in deployment.ask(failed)] == ["replay"] * 3
+    assert deployment.ask("SELECT name FROM public.mended WHERE id <= 3") == [(POISON,)] * 3
+    detail = operator.get("sync", params=mended).text
     assert "etl-sync page, operator" in detail

@@ -44,6 +44,9 @@ never.is_paused_upon_creation = True
 with dag("hostile"):
     sync(HOSTILE)
 
+with dag("mended"):
+    sync("mended", table="public.users")
+
 with dag("stored"):
     sync("stored", "kept_by_airflow", table="public.users")
 
