@@ -9,11 +9,13 @@ from datetime import datetime, timedelta, timezone
 from sqlalchemy import Connection
 
 from airflow_etl_sync.core.model import Chunk, Counts, LoadRules
-from airflow_etl_sync.errors import StateError
+from airflow_etl_sync.errors import DataError, StateError
 from airflow_etl_sync.journey.preparing import Prepared
 from airflow_etl_sync.state import failed_records, ledger, runs
 from airflow_etl_sync.state.runs import Run
+from airflow_etl_sync.state.turnstile import wait_for
 from airflow_etl_sync.systems.base import (
+    ELSEWHERE,
     Destination,
     Landed,
     Mark,
@@ -48,6 +50,8 @@ def merge_once(
     _refuse_overtaken(run, rules)
     if not ledger.claim(connection, extraction_id, chunk.number, destination.target):
         return None
+    if rules.tolerates_errors and ELSEWHERE in destination.target:  # there a merge cannot be undone by what follows it
+        _wait_to_count_errors(connection, run)
     tolerance = prepared.tolerance(_tolerance(connection, run, destination.target, chunk.rows, rules))
     merged = Merged(Counts())
     if prepared.staged is not None:
@@ -55,6 +59,7 @@ def merge_once(
         rows = chunk.rows - prepared.left_out
         merged = destination.merge(connection, staged, rows, keys, rules, tolerance)
     merged = prepared.with_left_out(merged)
+    _refuse_passed_limit(connection, run, destination.target, merged.counts, rules)
     log.info("Merged chunk %d: %s", chunk.number, merged.counts)
     return _record(destination, connection, run, chunk, merged, keys, rules)
 
@@ -118,10 +123,36 @@ def _mark(run: Run, number: int, rules: LoadRules, position: Position) -> Mark:
 def _tolerance(connection: Connection, run: Run, target: str, rows: int, rules: LoadRules) -> Tolerance:
     """How many of the next rows may fail, and which rows failed before."""
     watched = tuple(failed_records.open_keys(connection, run.sync_key, target))
+    return Tolerance(_allowed_errors(connection, run, target, rows, rules), watched)
+
+
+def _allowed_errors(connection: Connection, run: Run, target: str, rows: int, rules: LoadRules) -> int:
     if not rules.tolerates_errors:
-        return Tolerance(0, watched)
+        return 0
     loaded = ledger.loaded(connection, run.extraction_id).get(target, {})
-    return Tolerance(rules.allowed_errors(sum(loaded.values(), Counts()), rows), watched)
+    return rules.allowed_errors(sum(loaded.values(), Counts()), rows)
+
+
+def _wait_to_count_errors(connection: Connection, run: Run) -> None:
+    """From here until the transaction ends no other load of the run adds to its errors."""
+    wait_for(connection, f"errors of {run.extraction_id}")
+
+
+def _refuse_passed_limit(connection: Connection, run: Run, target: str, counts: Counts, rules: LoadRules) -> None:
+    """Count once more, since loads at the same time may have set rows aside while this one merged.
+
+    :raises DataError: where they leave too few
+    """
+    if not counts.errors:
+        return
+    _wait_to_count_errors(connection, run)
+    allowed = _allowed_errors(connection, run, target, counts.processed, rules)
+    if counts.errors > allowed:
+        raise DataError(
+            f"{counts.errors} rows of one chunk for {target!r} cannot be loaded, and since loads at the same time have "
+            f"set others aside, only {allowed} more may be: mend them at the source, or raise max_errors or "
+            "max_error_percent. The chunk is not loaded."
+        )
 
 
 def _refuse_overtaken(run: Run, rules: LoadRules) -> None:

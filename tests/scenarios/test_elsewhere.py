@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 from typing import Any, Literal
 
 import psycopg
@@ -14,7 +16,7 @@ import pytest
 
 from airflow_etl_sync.core.model import Counts, Extraction, LoadRules, RunIdentity, Stream, TableName, WindowRules
 from airflow_etl_sync.core.staging import Staging
-from airflow_etl_sync.errors import ConfigurationError, DestinationError, EtlSyncError, StateError
+from airflow_etl_sync.errors import ConfigurationError, DataError, DestinationError, EtlSyncError, StateError
 from airflow_etl_sync.journey import failed_records
 from airflow_etl_sync.journey.advance import advance
 from airflow_etl_sync.journey.extract import extract
@@ -229,3 +231,32 @@ def test_failed_records_are_replayed_into_their_own_table_and_no_other(
     assert counts == Counts(inserted=2)
     assert system.rows("t") == [(3, "bad"), (4, "bad")]
     assert failed_records.find(state.engine(), "s") == []
+
+
+def test_loads_at_the_same_time_do_not_pass_the_limit_of_errors_together(
+    chain: Journeys, source: psycopg.Connection
+) -> None:
+    """A merge elsewhere cannot be undone when the ledger is written, so the next counts its errors only after that."""
+    chain.rules = LoadRules(max_errors=3)
+    chain.system.execute(MADE_ANEW)
+    source.execute("ALTER TABLE t ALTER v DROP NOT NULL")
+    source.execute("UPDATE t SET v = NULL WHERE id IN (1, 2, 4, 5)")  # two in each of two chunks
+    extraction, both = chain.extract("r"), Barrier(2)
+
+    class Meeting(Dying):
+        def merge(self, *arguments: Any) -> Merged:
+            with suppress(BrokenBarrierError):  # the other counts before it comes here
+                both.wait(2)
+            return self._destination.merge(*arguments)
+
+    def refusal(part: Extraction) -> str:
+        try:
+            load(Meeting(chain.destination(), 0), chain.staging, part, chain.rules)
+        except DataError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(2) as pool:
+        refusals = list(pool.map(refusal, replace(extraction, chunks=extraction.chunks[:2]).parts(2)))
+    loaded, refused = sorted(refusals, key=len)
+    assert not loaded and "only 1 more may be set aside" in refused

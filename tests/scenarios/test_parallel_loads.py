@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from airflow_etl_sync.core.model import Counts, LoadRules, Stream, TableName, WindowRules
+from airflow_etl_sync.core.model import Counts, Extraction, LoadRules, Stream, TableName, WindowRules
+from airflow_etl_sync.errors import DataError
 from tests.scenarios.world import World, rows, scalar
 
 pytestmark = pytest.mark.scenario("S13")
@@ -90,4 +91,33 @@ def test_loads_of_one_extraction_do_not_deadlock(
         assert rows(warehouse) == rows(source)
         source.execute("UPDATE t SET v = v || '!', c = clock_timestamp() + random() * interval '1 second'")
         source.execute("SELECT pg_sleep(1.1)")
+    assert scalar(warehouse, DEADLOCKS) == 0
+
+
+def test_loads_of_one_extraction_do_not_pass_its_limit_of_errors_together(
+    world: World, source: psycopg.Connection, warehouse: psycopg.Connection
+) -> None:
+    """Each merges two bad rows, and knows nothing of the other's when it begins."""
+    source.execute(TARGET)
+    source.execute("INSERT INTO t SELECT i, now(), 'v' || i FROM generate_series(1, %s) AS i", [ROWS])
+    source.execute("UPDATE t SET v = 'bad' WHERE id IN (1, 2, %s - 1, %s)", [ROWS, ROWS])
+    warehouse.execute(TARGET.replace("v text", "v text CHECK (v <> 'bad')"))
+    warehouse.execute(STAND_STILL)
+    world = world.but(chunk_rows=ROWS // 2, load_rules=LoadRules(max_errors=3))
+    extraction = world.extract()
+
+    def refusal(part: Extraction) -> str:
+        try:
+            world.load(part)
+        except DataError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(2) as pool:
+        with starting_together(warehouse, loads=2):
+            loads = [pool.submit(refusal, part) for part in extraction.parts(2)]
+        refused, loaded = sorted((each.result() for each in loads), key=len, reverse=True)
+    assert not loaded and "2 rows of one chunk" in refused and "only 1 more may be: mend" in refused
+    assert scalar(warehouse, "SELECT count(*) FROM etl_sync.failed_record") == 2
+    assert scalar(warehouse, "SELECT count(*) FROM t") == ROWS // 2 - 2
     assert scalar(warehouse, DEADLOCKS) == 0
