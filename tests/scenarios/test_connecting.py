@@ -6,21 +6,46 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
+import adbc_driver_postgresql.dbapi  # noqa: F401 - or a server would be back before the driver is imported
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from airflow_etl_sync.errors import ConfigurationError, EtlSyncError
+from airflow_etl_sync.state.turnstile import wait_for
 from airflow_etl_sync.systems.postgres import access
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.scenarios.mortal import MortalPostgres
 from tests.scenarios.world import FORMS, Form, World
 
 pytestmark = pytest.mark.scenario("S24")
+
+# -- somebody waits at a screen --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("waited_for", ["rows", "a place among merges"])
+def test_who_is_in_a_hurry_does_not_wait_for_a_lock(
+    waited_for: str, warehouse: psycopg.Connection, warehouse_db: str
+) -> None:
+    warehouse.execute("CREATE TABLE t (id integer PRIMARY KEY)")
+    given = PostgresAccess(warehouse_db)
+    with given.engine().begin() as holding, given.hasty(lock_seconds=0.2).engine().begin() as hasty:
+        for connection, outcome in (
+            (holding, nullcontext()),
+            (hasty, pytest.raises(OperationalError, match="timeout")),
+        ):
+            with outcome:
+                if waited_for == "rows":
+                    connection.execute(text("LOCK TABLE t"))
+                else:
+                    wait_for(connection, "elsewhere")
+
 
 # -- the server is not ready ------------------------------------------------------------------------------
 

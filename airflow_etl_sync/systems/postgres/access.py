@@ -44,16 +44,19 @@ class PostgresAccess:
 
     :param conninfo: a libpq connection string or URI; never shown, since it holds the password
     :param patience_seconds: for so long a server that is not ready is asked again; by default :data:`CONNECT_SECONDS`
+    :param lock_seconds: for so long a statement of psycopg or SQLAlchemy waits for a lock; None leaves it to the server
     """
 
     conninfo: str = field(repr=False)
     patience_seconds: float | None = None
+    lock_seconds: float | None = None
 
-    def hasty(self, connect_seconds: int = 3) -> PostgresAccess:
-        """The same database for somebody who waits at a screen: one attempt to connect, and a short one."""
+    def hasty(self, connect_seconds: int = 3, lock_seconds: float = 10) -> PostgresAccess:
+        """The same database for somebody who waits at a screen: one short attempt to connect, and no long wait."""
         from psycopg.conninfo import make_conninfo
 
-        return PostgresAccess(make_conninfo(self.conninfo, connect_timeout=str(connect_seconds)), patience_seconds=0)
+        conninfo = make_conninfo(self.conninfo, connect_timeout=str(connect_seconds))
+        return PostgresAccess(conninfo, patience_seconds=0, lock_seconds=lock_seconds)
 
     def connect(self) -> psycopg.Connection[TupleRow]:
         """A psycopg connection in autocommit mode: each statement sees the newest state.
@@ -62,10 +65,12 @@ class PostgresAccess:
         """
         import psycopg
 
-        from airflow_etl_sync.systems.postgres.sql.sessions import PIN_DATES
+        from airflow_etl_sync.systems.postgres.sql.sessions import LIMIT_LOCKS, PIN_DATES
 
         connection = self._patiently(lambda: psycopg.connect(self._named(**_ENCODING), autocommit=True))
         connection.execute(PIN_DATES)
+        if self.lock_seconds is not None:
+            connection.execute(LIMIT_LOCKS, {"lock": f"{self.lock_seconds * 1000:.0f}ms"})
         return connection
 
     async def connect_async(self) -> psycopg.AsyncConnection[TupleRow]:

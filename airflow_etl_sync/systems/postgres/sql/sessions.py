@@ -65,6 +65,10 @@ BE_PATIENT = SQL("SET LOCAL lock_timeout = '30s'")
 """While a change of a table waits for its readers, all others wait behind it."""
 
 
+LIMIT_LOCKS = SQL("SELECT set_config('lock_timeout', %(lock)s, false)")
+"""For the whole session."""
+
+
 LIMIT_WAITS = SQL("""
 SELECT
     set_config('lock_timeout', %(lock)s, true),
