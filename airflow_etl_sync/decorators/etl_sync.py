@@ -115,11 +115,12 @@ class EtlSyncDecoratedOperator(LineageTeller, LoadsTables, DecoratedOperator):
 
     def _load(self, context: Context) -> SyncReport:
         from airflow_etl_sync.journey.records import load_records
-        from airflow_etl_sync.operators._journey_terms import destination_by, identity_of, table_of
+        from airflow_etl_sync.operators._journey_terms import destination_by, identity_of, note_place, table_of
 
         rules, load_rules = self._rules(context), self._load_rules()
         table = table_of("destination_table", self.destination_table)
         reached = destination_by(self, table)
+        note_place(reached, rules.sync_key, self.dag_id)
 
         def give(watermark: Any) -> object:
             known = {**context, **self.op_kwargs, _WATERMARK: watermark}

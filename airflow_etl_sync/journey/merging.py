@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from airflow_etl_sync.core.model import Chunk, Counts, LoadRules
 from airflow_etl_sync.errors import DataError, StateError
 from airflow_etl_sync.journey.preparing import Prepared
-from airflow_etl_sync.state import failed_records, ledger, runs
+from airflow_etl_sync.state import failed_records, ledger, runs, turnstile
 from airflow_etl_sync.state.runs import Run
 from airflow_etl_sync.state.turnstile import wait_for
 from airflow_etl_sync.systems.base import (
@@ -23,6 +23,7 @@ from airflow_etl_sync.systems.base import (
     MergeKeys,
     Position,
     Tolerance,
+    is_elsewhere,
 )
 from airflow_etl_sync.systems.recording import record_merged
 
@@ -48,6 +49,8 @@ def merge_once(
     """
     run = runs.get(connection, extraction_id)
     _refuse_overtaken(run, rules)
+    if is_elsewhere(destination.target):
+        turnstile.pass_together(connection, replayed_place(run.sync_key, destination.target))
     if not ledger.claim(connection, extraction_id, chunk.number, destination.target):
         return None
     if rules.tolerates_errors and ELSEWHERE in destination.target:  # there a merge cannot be undone by what follows it
@@ -62,6 +65,15 @@ def merge_once(
     _refuse_passed_limit(connection, run, destination.target, merged.counts, rules)
     log.info("Merged chunk %d: %s", chunk.number, merged.counts)
     return _record(destination, connection, run, chunk, merged, keys, rules)
+
+
+def replayed_place(sync_key: str, target: str) -> str:
+    """Where a replay elsewhere keeps the other merges of its sync out, and waits for those under way.
+
+    What these land is settled only when the state's transaction commits: until then a record that a newer row has
+    replaced still looks open.
+    """
+    return f"replay of {sync_key} into {target}"
 
 
 def recall(destination: Destination, extraction_id: str) -> dict[int, Landed]:

@@ -7,15 +7,17 @@ once, and :data:`MOST_RECORDS` keeps it to what an API server does in a moment. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import uuid4
 
 from airflow_etl_sync.core.model import Counts, CursorValue, RunIdentity
 from airflow_etl_sync.core.watermark_change import ChangeRequest, Signature, WatermarkChange
+from airflow_etl_sync.hooks.replaying import destinations_by, places_of
 from airflow_etl_sync.journey import failed_records, watermark
 from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.plugin import audit
 from airflow_etl_sync.plugin.places import access_of
-from airflow_etl_sync.systems.postgres.destination import PostgresDestination
+from airflow_etl_sync.state.loaded_places import LoadedPlace
 
 MOST_RECORDS = 1_000
 REPLAYED_BY = "etl-sync page"
@@ -55,17 +57,28 @@ def reset(conn_id: str, sync_key: str, signature: Signature) -> WatermarkChange:
     return _change(conn_id, ChangeRequest(sync_key=sync_key, action="reset"), signature)
 
 
-def replay(conn_id: str, sync_key: str, signature: Signature) -> Counts:
+def places_of_records(conn_id: str, sync_key: str) -> dict[str, LoadedPlace]:
+    """Where open failed records of a sync are for, by target, and the connection that leads there; only those away
+    from the state's database.
+    """
+    return places_of(access_of(conn_id), sync_key)
+
+
+def replay(conn_id: str, sync_key: str, places: Mapping[str, LoadedPlace], signature: Signature) -> Counts:
     """Load the oldest failed records once more, at most :data:`MOST_RECORDS`.
 
+    :param places: where it may load, as :func:`places_of_records` gave them
     :raises EtlSyncError: where their table cannot be loaded
     """
     access = access_of(conn_id)
     identity = RunIdentity(REPLAYED_BY, signature.by[:_LONGEST_NAME], uuid4().hex)
-    audit.note("replay", signature.by, conn_id=conn_id, sync_key=sync_key, reason=signature.reason)
+    names = {"conn_id": conn_id, "sync_key": sync_key, "reason": signature.reason}
+    if places:
+        names["destination_conn_id"] = ", ".join(sorted({place.conn_id for place in places.values()}))
+    audit.note("replay", signature.by, **names)
     return failed_records.replay_all(
-        lambda table: PostgresDestination(access, table), access.engine(), sync_key, identity, MOST_RECORDS
-    )
+        destinations_by(access, places), access.engine(), sync_key, identity, MOST_RECORDS
+    )  # fmt: skip
 
 
 def _change(conn_id: str, request: ChangeRequest, signature: Signature) -> WatermarkChange:

@@ -33,6 +33,16 @@ def named_elsewhere(table: TableName, place: str) -> str:
     return f"{table}{ELSEWHERE}{place}"[:_LONGEST_TARGET]
 
 
+def is_elsewhere(target: str) -> bool:
+    """Whether a target is not beside the state tables."""
+    return ELSEWHERE in target
+
+
+def table_in(target: str) -> TableName:
+    """The table that a target is, wherever it lies."""
+    return TableName.parse(target.partition(ELSEWHERE)[0])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
     """What a stream turned out to be when it was looked at.
