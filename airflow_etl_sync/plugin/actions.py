@@ -58,8 +58,9 @@ def reset(conn_id: str, sync_key: str, signature: Signature) -> WatermarkChange:
 
 
 def places_of_records(conn_id: str, sync_key: str) -> dict[str, LoadedPlace]:
-    """Where open failed records of a sync are for, by target, and the connection that leads there; only those away
-    from the state's database.
+    """Where open failed records of a sync are for and which connection leads there, by target.
+
+    Those in the state's own database are not among them.
     """
     return places_of(access_of(conn_id), sync_key)
 

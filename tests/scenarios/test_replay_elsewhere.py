@@ -145,21 +145,19 @@ def test_an_old_payload_never_replaces_a_newer_row_that_the_state_does_not_know_
 def test_a_replay_waits_for_a_merge_that_brings_a_newer_row(failing: Journeys, source: psycopg.Connection) -> None:
     failing.system.execute(*MENDED)
     source.execute("UPDATE t SET v = '7' WHERE id IN (3, 4)")
-    landed, waited = Event(), Event()
+    merging, nothing = Event(), Event()
 
-    class Pausing(Dying):
+    class Slow(Dying):
         def merge(self, *arguments: Any) -> Merged:
-            merged = super().merge(*arguments)
-            landed.set()
-            waited.wait(2)
-            return merged
+            merging.set()
+            nothing.wait(1)
+            return super().merge(*arguments)
 
     with ThreadPoolExecutor(2) as pool:
-        running = pool.submit(failing.go, "second", Pausing(failing.destination(), 0))
-        assert landed.wait(30)
+        running = pool.submit(failing.go, "second", Slow(failing.destination(), 0))
+        assert merging.wait(30)
         replaying = pool.submit(replayed, failing)
         running.result()
-        waited.set()
         replaying.exception()
     assert failing.system.rows("t")[2:4] == [(3, "7"), (4, "7")]
     assert {by for _, by, _ in closed(failing)} == {"newer row"}
