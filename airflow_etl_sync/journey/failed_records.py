@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from airflow_etl_sync.journey.preparing import Stager
 from airflow_etl_sync.state import failed_records, ledger, runs, tables
 from airflow_etl_sync.state.failed_records import StoredRecord
 from airflow_etl_sync.state.runs import Run
-from airflow_etl_sync.systems.base import Destination, MergeKeys, is_elsewhere
+from airflow_etl_sync.systems.base import Destination, MergeKeys, SeekableDestination, is_elsewhere
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,8 +73,7 @@ def _destination(destination_of: Callable[[str], Destination], target: str) -> D
             f"Failed records are for {target!r}, which is {where} than this replay loads into: use a "
             "FailedRecordsOperator with the destination_conn_id and state_conn_id of the sync."
         )
-    types: Callable[[], Mapping[str, str]] | None = getattr(destination, "types", None)
-    if is_elsewhere(target) and types is not None and not types():
+    if isinstance(destination, SeekableDestination) and not destination.is_there():
         raise ConfigurationError(
             f"There is no table {target!r} seen from here, so nothing is replayed: make it anew, or replay where it "
             "can be reached, by a FailedRecordsOperator."

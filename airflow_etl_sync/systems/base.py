@@ -273,6 +273,14 @@ class TypedDestination(Destination, Protocol):
         """
 
 
+@runtime_checkable
+class SeekableDestination(Protocol):
+    """One that tells whether its table is there, where it might be made by mistake: on another machine."""
+
+    def is_there(self) -> bool:
+        """Whether there is a table; none is made."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tolerance:
     """What a merge may leave undone, and what it should look out for.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, inspect, literal_column, select
@@ -63,6 +64,11 @@ class DatabaseDestination:
             if not inspect(connection).has_table(self._table.name, schema=self._table.schema):
                 return {}
             return dict.fromkeys(read_columns(connection, self._table), "")
+
+    def is_there(self) -> bool:
+        """Whether there is a table; a file of SQLite that is not there is not made."""
+        is_absent_file = self._access.dialect_name == "sqlite" and not Path(self._access.name).exists()
+        return not is_absent_file and bool(self.types())
 
     def stage(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StagedChunk:
         """Write the batches to this machine's disk."""

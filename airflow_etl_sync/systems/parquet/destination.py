@@ -51,6 +51,10 @@ class ParquetDestination(ColumnarDestination):
         """None: each file has the types that its chunk had."""
         return {}
 
+    def is_there(self) -> bool:
+        """Whether there is a place for files: a chunk of which every row failed has none."""
+        return self._files.is_there()
+
     def merge(
         self,
         connection: Connection,  # noqa: ARG002

@@ -18,6 +18,9 @@ class LakeFiles(Protocol):
     def root(self) -> str:
         """Where they are, without login."""
 
+    def is_there(self) -> bool:
+        """Whether the root is a place on this machine, or a bucket."""
+
     def create(self, directory: str, name: str) -> AbstractContextManager[Any]:
         """Open a new file for writing; it is there when the block has ended well, in the place of one of that name."""
 
@@ -40,6 +43,9 @@ class DirectoryFiles:
     @property
     def root(self) -> str:
         return str(self._root)
+
+    def is_there(self) -> bool:
+        return self._root.is_dir()
 
     @contextmanager
     def create(self, directory: str, name: str) -> Iterator[Any]:
@@ -85,6 +91,9 @@ class BucketFiles:
     @property
     def root(self) -> str:
         return self._prefix
+
+    def is_there(self) -> bool:
+        return True
 
     def create(self, directory: str, name: str) -> AbstractContextManager[Any]:
         return self._objects.create(directory, name)
