@@ -132,8 +132,9 @@ class EtlSyncDecoratedOperator(LineageTeller, LoadsTables, DecoratedOperator):
             rules=rules, load_rules=load_rules, identity=identity_of(context),
             chunk_rows=arguments.as_count("chunk_rows", self.chunk_rows), try_number=context["ti"].try_number,
         )  # fmt: skip
-        table_beside = reached.table_beside_state
-        self.flows = (Flow(origin=Origin(), state=reached.state, target=table_beside, counts=report.counts),)
+        self.flows = (
+            Flow(origin=Origin(), state=reached.state, target=reached.destination, counts=report.counts),
+        )  # fmt: skip
         return report
 
     def _rules(self, context: Context) -> RecordRules:

@@ -128,7 +128,7 @@ class UpsertLoadOperator(LineageTeller, BaseOperator):
         counts = load(reached.destination, staging, extraction, rules, try_number, transform)
         self.flows = (
             Flow(
-                origin=extraction.origin.through(transform), state=reached.state, target=reached.table_beside_state,
+                origin=extraction.origin.through(transform), state=reached.state, target=reached.destination,
                 extraction_id=extraction.extraction_id, counts=counts,
             ),
         )  # fmt: skip

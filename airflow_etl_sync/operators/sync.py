@@ -216,7 +216,7 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         origin = origin_of(source.access, stream.table, stream.sql).through(transform)
         self.flows = (
             Flow(
-                origin=origin, state=reached.state, target=reached.table_beside_state,
+                origin=origin, state=reached.state, target=reached.destination,
                 extraction_id=report.extraction_id, counts=report.counts,
             ),
         )  # fmt: skip

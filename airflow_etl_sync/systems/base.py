@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 from airflow_etl_sync.core.contract import SchemaChange
 from airflow_etl_sync.core.failed_record import FailedRecord, Key
 from airflow_etl_sync.core.keys import KeyBlock, ReconcileRules, Settled
-from airflow_etl_sync.core.model import Counts, CursorValue, Kind, LoadRules, TableName, Window, WindowRules
+from airflow_etl_sync.core.model import Counts, CursorValue, Dataset, Kind, LoadRules, TableName, Window, WindowRules
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -263,7 +263,11 @@ class Destination(Protocol):
 
 
 class TypedDestination(Destination, Protocol):
-    """One that tells the types of its columns, for records that come without any."""
+    """One that tells what its table is called and has, for lineage and for records that come without types."""
+
+    @property
+    def dataset(self) -> Dataset | None:
+        """The table as lineage names it; None where it has no name for it."""
 
     def types(self) -> Mapping[str, str]:
         """The type of each column of the target, without length or precision; empty where there is no table yet.

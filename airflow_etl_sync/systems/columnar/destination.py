@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import Engine
 
+    from airflow_etl_sync.core.model import Dataset
+
 
 class ColumnarDestination:
     """Keeps staged chunks on this machine's disk until they are merged.
@@ -36,6 +38,11 @@ class ColumnarDestination:
     @property
     def target(self) -> str:
         return self._target
+
+    @property
+    def dataset(self) -> Dataset | None:
+        """The table as lineage names it; None where it has no name for it."""
+        return None
 
     def types(self) -> Mapping[str, str]:
         """The type of each of the table's columns; no table yet, none."""

@@ -20,6 +20,7 @@ from airflow_etl_sync.systems.database.faults import fault_in
 from airflow_etl_sync.systems.database.landed import Memory
 from airflow_etl_sync.systems.database.landing import Landing, Postgres, Sqlite
 from airflow_etl_sync.systems.database.merging import Merging
+from airflow_etl_sync.systems.database.naming import dataset_of
 from airflow_etl_sync.systems.database.spool import Spool
 from airflow_etl_sync.systems.database.target import Fit, fit, make, read_columns, relation
 from airflow_etl_sync.systems.database.upserting import Upserter
@@ -28,6 +29,8 @@ from airflow_etl_sync.systems.database.values import told
 if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import Connection, Engine
+
+    from airflow_etl_sync.core.model import Dataset
 
 
 class DatabaseDestination:
@@ -57,6 +60,17 @@ class DatabaseDestination:
     @property
     def target(self) -> str:
         return self._target
+
+    @property
+    def dataset(self) -> Dataset | None:
+        """The table as lineage names it."""
+        return dataset_of(self._access, self._table)
+
+    def declared_types(self) -> dict[str, str]:
+        """The type of each of the table's columns as it is declared, without length or precision."""
+        with self._explaining(f"look at {self.target!r}"), self._access.connect() as connection:
+            columns = read_columns(connection, self._table)
+            return {name: type(column.type).__name__.lower() for name, column in columns.items()}
 
     def types(self) -> dict[str, str]:
         """The columns of the table, each for what its values are: what is written is read back, so none is bent."""

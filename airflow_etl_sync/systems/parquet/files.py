@@ -18,6 +18,10 @@ class LakeFiles(Protocol):
     def root(self) -> str:
         """Where they are, without login."""
 
+    @property
+    def uri(self) -> str:
+        """The same with the protocol of a bucket."""
+
     def is_there(self) -> bool:
         """Whether the root is a place on this machine, or a bucket."""
 
@@ -43,6 +47,10 @@ class DirectoryFiles:
     @property
     def root(self) -> str:
         return str(self._root)
+
+    @property
+    def uri(self) -> str:
+        return self.root
 
     def is_there(self) -> bool:
         return self._root.is_dir()
@@ -91,6 +99,10 @@ class BucketFiles:
     @property
     def root(self) -> str:
         return self._prefix
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self._prefix}"
 
     def is_there(self) -> bool:
         return True
