@@ -133,7 +133,7 @@ class EtlSyncDecoratedOperator(LineageTeller, LoadsTables, DecoratedOperator):
             chunk_rows=arguments.as_count("chunk_rows", self.chunk_rows), try_number=context["ti"].try_number,
         )  # fmt: skip
         self.flows = (
-            Flow(origin=Origin(), state=reached.state, target=reached.destination, counts=report.counts),
+            Flow(origin=Origin(), state=reached.state, target=reached.destination, counts=report.counts).seen(),
         )  # fmt: skip
         return report
 

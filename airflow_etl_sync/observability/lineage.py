@@ -6,7 +6,7 @@ Without the OpenLineage provider (extra ``openlineage``) nothing here runs.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,7 +37,7 @@ class Written(Protocol):
         """Its name; None where lineage has none for it."""
 
     def types(self) -> Mapping[str, str]:
-        """The type of each of its columns; an empty text for one that is not told."""
+        """The type of each of its columns; an empty text for one of texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,7 @@ class Flow:
     :param extraction_id: the run
     :param target: the table that was written, wherever it is; None for a step that writes none
     :param counts: what became of its rows
+    :param columns: of the target, by name the type; None where they are asked for when lineage is told
     """
 
     origin: Origin
@@ -56,6 +57,17 @@ class Flow:
     extraction_id: str | None = None
     target: Written | None = None
     counts: Counts | None = None
+    columns: Mapping[str, str | None] | None = None
+
+    def seen(self) -> Flow:
+        """The same with the target's columns, where lineage is told at all.
+
+        It is told by a fork of the task's process, in which libraries with threads of their own, such as Delta's,
+        answer nothing.
+        """
+        if self.target is None or not _is_told():
+            return self
+        return replace(self, columns=_columns_of(self.target))
 
 
 class LineageTeller:
@@ -141,13 +153,26 @@ def _columns_read(flow: Flow) -> Mapping[str, str]:
         return {}
 
 
-def _columns_written(target: Written, read: Mapping[str, str]) -> Mapping[str, str]:
-    """The table's columns; where each file has its own, those that were read."""
-    from airflow_etl_sync.systems.database.destination import DatabaseDestination
+def _is_told() -> bool:
+    try:
+        from airflow.providers.openlineage.conf import is_disabled
+    except ImportError:
+        return False
+    return not is_disabled()
+
+
+def _columns_written(flow: Flow, target: Written, read: Mapping[str, str]) -> Mapping[str, str | None]:
+    """The table's columns and their types; where each file has its own, the columns that were read."""
     from airflow_etl_sync.systems.parquet.destination import ParquetDestination
 
     if isinstance(target, ParquetDestination):
-        return dict.fromkeys(read, "")
+        return dict.fromkeys(read)
+    return _columns_of(target) if flow.columns is None else flow.columns
+
+
+def _columns_of(target: Written) -> Mapping[str, str | None]:
+    from airflow_etl_sync.systems.database.destination import DatabaseDestination
+
     ask = target.declared_types if isinstance(target, DatabaseDestination) else target.types
     answers: list[Mapping[str, str]] = []
 
@@ -158,7 +183,7 @@ def _columns_written(target: Written, read: Mapping[str, str]) -> Mapping[str, s
     asking = Thread(target=answer, daemon=True)
     asking.start()
     asking.join(_ANSWER_SECONDS)
-    return answers[0] if answers else {}
+    return {name: type_ or "text" for name, type_ in answers[0].items()} if answers else {}
 
 
 def _input(dataset: Dataset, columns: Mapping[str, str]) -> Any:
@@ -170,7 +195,7 @@ def _input(dataset: Dataset, columns: Mapping[str, str]) -> Any:
 def _output(flow: Flow, target: Written, dataset: Dataset, read: Mapping[str, str]) -> Any:
     from airflow.providers.common.compat.openlineage.facet import OutputDataset, OutputStatisticsOutputDatasetFacet
 
-    columns = _columns_written(target, read)
+    columns = _columns_written(flow, target, read)
     facets = {**_schema(columns), **_column_lineage(flow.origin, [name for name in columns if name in read])}
     statistics: dict[str, Any] = {}
     if flow.counts is not None:
@@ -181,10 +206,10 @@ def _output(flow: Flow, target: Written, dataset: Dataset, read: Mapping[str, st
     )  # fmt: skip
 
 
-def _schema(columns: Mapping[str, str]) -> dict[str, Any]:
+def _schema(columns: Mapping[str, str] | Mapping[str, str | None]) -> dict[str, Any]:
     from airflow.providers.common.compat.openlineage.facet import SchemaDatasetFacet, SchemaDatasetFacetFields
 
-    fields = [SchemaDatasetFacetFields(name=name, type=type_ or None) for name, type_ in columns.items()]
+    fields = [SchemaDatasetFacetFields(name=name, type=type_) for name, type_ in columns.items()]
     return {"schema": SchemaDatasetFacet(fields=fields)} if fields else {}
 
 

@@ -130,6 +130,6 @@ class UpsertLoadOperator(LineageTeller, BaseOperator):
             Flow(
                 origin=extraction.origin.through(transform), state=reached.state, target=reached.destination,
                 extraction_id=extraction.extraction_id, counts=counts,
-            ),
+            ).seen(),
         )  # fmt: skip
         return counts

@@ -218,7 +218,7 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
             Flow(
                 origin=origin, state=reached.state, target=reached.destination,
                 extraction_id=report.extraction_id, counts=report.counts,
-            ),
+            ).seen(),
         )  # fmt: skip
         return report
 
