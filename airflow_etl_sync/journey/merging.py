@@ -13,9 +13,7 @@ from airflow_etl_sync.errors import DataError, StateError
 from airflow_etl_sync.journey.preparing import Prepared
 from airflow_etl_sync.state import failed_records, ledger, runs, turnstile
 from airflow_etl_sync.state.runs import Run
-from airflow_etl_sync.state.turnstile import wait_for
 from airflow_etl_sync.systems.base import (
-    ELSEWHERE,
     Destination,
     Landed,
     Mark,
@@ -53,7 +51,7 @@ def merge_once(
         turnstile.pass_together(connection, replayed_place(run.sync_key, destination.target))
     if not ledger.claim(connection, extraction_id, chunk.number, destination.target):
         return None
-    if rules.tolerates_errors and ELSEWHERE in destination.target:  # there a merge cannot be undone by what follows it
+    if rules.tolerates_errors and is_elsewhere(destination.target):  # there a merge cannot be undone by what follows it
         _wait_to_count_errors(connection, run)
     tolerance = prepared.tolerance(_tolerance(connection, run, destination.target, chunk.rows, rules))
     merged = Merged(Counts())
@@ -147,7 +145,7 @@ def _allowed_errors(connection: Connection, run: Run, target: str, rows: int, ru
 
 def _wait_to_count_errors(connection: Connection, run: Run) -> None:
     """From here until the transaction ends no other load of the run adds to its errors."""
-    wait_for(connection, f"errors of {run.extraction_id}")
+    turnstile.wait_for(connection, f"errors of {run.extraction_id}")
 
 
 def _refuse_passed_limit(connection: Connection, run: Run, target: str, counts: Counts, rules: LoadRules) -> None:
