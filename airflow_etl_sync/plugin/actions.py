@@ -12,11 +12,12 @@ from uuid import uuid4
 
 from airflow_etl_sync.core.model import Counts, CursorValue, RunIdentity
 from airflow_etl_sync.core.watermark_change import ChangeRequest, Signature, WatermarkChange
-from airflow_etl_sync.hooks.replaying import destinations_by, places_of
+from airflow_etl_sync.hooks.replaying import destinations_by
 from airflow_etl_sync.journey import failed_records, watermark
 from airflow_etl_sync.operators import _arguments as arguments
 from airflow_etl_sync.plugin import audit
 from airflow_etl_sync.plugin.places import access_of
+from airflow_etl_sync.state import loaded_places, overview
 from airflow_etl_sync.state.loaded_places import LoadedPlace
 
 MOST_RECORDS = 1_000
@@ -60,9 +61,15 @@ def reset(conn_id: str, sync_key: str, signature: Signature) -> WatermarkChange:
 def places_of_records(conn_id: str, sync_key: str) -> dict[str, LoadedPlace]:
     """Where open failed records of a sync are for and which connection leads there, by target.
 
-    Those in the state's own database are not among them.
+    Those in the state's own database are not among them. Nothing is changed, nor are state tables made or migrated.
+
+    :raises EtlSyncError: where the state tables cannot be read
     """
-    return places_of(access_of(conn_id), sync_key)
+    try:
+        with overview.reading(access_of(conn_id).engine()) as connection:
+            return loaded_places.of_open_records(connection, sync_key)
+    except overview.NothingRecordedError:
+        return {}
 
 
 def replay(conn_id: str, sync_key: str, places: Mapping[str, LoadedPlace], signature: Signature) -> Counts:
