@@ -51,12 +51,13 @@ def _row(stored: StoredRecord, *, with_values: bool) -> dict[str, Any]:
 def _replay(given: argparse.Namespace) -> None:
     from airflow_etl_sync.core.model import RunIdentity
     from airflow_etl_sync.hooks.connections import postgres_access
+    from airflow_etl_sync.hooks.replaying import destinations_by, places_of
     from airflow_etl_sync.journey.failed_records import replay_all
-    from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 
     access = postgres_access(given.conn_id)
     identity = RunIdentity("etl-sync", "failed replay", uuid4().hex)
-    counts = replay_all(lambda table: PostgresDestination(access, table), access.engine(), given.sync_key, identity)
+    destination_of = destinations_by(access, places_of(access, given.sync_key))
+    counts = replay_all(destination_of, access.engine(), given.sync_key, identity)
     if given.json:
         output.write_json(counts.to_json())
     else:

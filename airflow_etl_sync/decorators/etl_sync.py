@@ -115,11 +115,12 @@ class EtlSyncDecoratedOperator(LineageTeller, LoadsTables, DecoratedOperator):
 
     def _load(self, context: Context) -> SyncReport:
         from airflow_etl_sync.journey.records import load_records
-        from airflow_etl_sync.operators._journey_terms import destination_by, identity_of, table_of
+        from airflow_etl_sync.operators._journey_terms import destination_by, identity_of, note_place, table_of
 
         rules, load_rules = self._rules(context), self._load_rules()
         table = table_of("destination_table", self.destination_table)
         reached = destination_by(self, table)
+        note_place(reached, rules.sync_key, self.dag_id)
 
         def give(watermark: Any) -> object:
             known = {**context, **self.op_kwargs, _WATERMARK: watermark}
@@ -131,8 +132,9 @@ class EtlSyncDecoratedOperator(LineageTeller, LoadsTables, DecoratedOperator):
             rules=rules, load_rules=load_rules, identity=identity_of(context),
             chunk_rows=arguments.as_count("chunk_rows", self.chunk_rows), try_number=context["ti"].try_number,
         )  # fmt: skip
-        table_beside = reached.table_beside_state
-        self.flows = (Flow(origin=Origin(), state=reached.state, target=table_beside, counts=report.counts),)
+        self.flows = (
+            Flow(origin=Origin(), state=reached.state, target=reached.destination, counts=report.counts).seen(),
+        )  # fmt: skip
         return report
 
     def _rules(self, context: Context) -> RecordRules:

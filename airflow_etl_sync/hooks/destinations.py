@@ -28,9 +28,11 @@ Maker = Callable[[str, Any, "TableName", "Engine"], "TypedDestination"]
 class Reached:
     """A destination, and the database that keeps its state.
 
+    :param conn_id: the connection that leads to the destination
     :param table_beside_state: the table that is loaded, where it is in that database
     """
 
+    conn_id: str
     destination: TypedDestination
     state: PostgresAccess
     table_beside_state: TableName | None = None
@@ -53,10 +55,23 @@ def destination_of(conn_id: str, table: TableName, state_conn_id: str | None = N
         from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 
         access = postgres_access(conn_id)
-        return Reached(PostgresDestination(access, table), access, table)
-    make = _MAKERS.get(str(connection.conn_type), _database)
+        return Reached(conn_id, PostgresDestination(access, table), access, table)
     state = state_access(state_conn_id or conn_id)
-    return Reached(make(conn_id, connection, table, state.engine()), state)
+    return Reached(conn_id, destination_at(conn_id, table, state.engine()), state)
+
+
+def destination_at(conn_id: str, table: TableName, state: Engine) -> TypedDestination:
+    """Give the destination that a connection leads to, which is none that keeps the state beside its rows.
+
+    :param state: the engine of the state tables
+    :raises ConfigurationError: where there is no such connection, or it cannot be used
+    """
+    from airflow.providers.common.compat.sdk import BaseHook
+
+    require_connection(conn_id)
+    connection = BaseHook.get_connection(conn_id)
+    make = _MAKERS.get(str(connection.conn_type), _database)
+    return make(conn_id, connection, table, state)
 
 
 def state_access(conn_id: str) -> PostgresAccess:

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine
 
 from airflow_etl_sync.core.columns import noted
-from airflow_etl_sync.core.model import Chunk, Counts, RunIdentity, TableName, Window
+from airflow_etl_sync.core.model import Chunk, Counts, RunIdentity, Window
 from airflow_etl_sync.errors import ConfigurationError, DestinationError, explaining
+from airflow_etl_sync.journey.landed_before import RECORDS, keep_out
 from airflow_etl_sync.journey.merging import merge_once
 from airflow_etl_sync.journey.preparing import Stager
 from airflow_etl_sync.state import failed_records, ledger, runs, tables
 from airflow_etl_sync.state.failed_records import StoredRecord
 from airflow_etl_sync.state.runs import Run
-from airflow_etl_sync.systems.base import ELSEWHERE, Destination, MergeKeys
+from airflow_etl_sync.systems.base import Destination, MergeKeys, SeekableDestination, is_elsewhere
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +46,7 @@ def summarise(state: Engine, sync_key: str) -> list[dict[str, Any]]:
 
 
 def replay_all(
-    destination_of: Callable[[TableName], Destination],
+    destination_of: Callable[[str], Destination],
     state: Engine,
     sync_key: str,
     identity: RunIdentity,
@@ -53,9 +54,9 @@ def replay_all(
 ) -> Counts:
     """Replay the open records of a sync, whichever tables they are for.
 
-    :param destination_of: gives the destination of a table
+    :param destination_of: gives the destination of a target
     :param at_most: so many records, the oldest; by default all
-    :raises ConfigurationError: where some are for a table elsewhere; then none is replayed
+    :raises ConfigurationError: where that is another target, or its table is not there; then none is replayed
     """
     by_target = sorted(find(state, sync_key, at_most), key=lambda record: record.target)
     groups = [list(records) for _, records in groupby(by_target, key=lambda record: record.target)]
@@ -64,14 +65,18 @@ def replay_all(
     return sum(replayed, Counts())
 
 
-def _destination(destination_of: Callable[[TableName], Destination], target: str) -> Destination:
-    table, is_elsewhere, _ = target.partition(ELSEWHERE)
-    destination = destination_of(TableName.parse(table))
+def _destination(destination_of: Callable[[str], Destination], target: str) -> Destination:
+    destination = destination_of(target)
     if destination.target != target:
-        where = "in another place" if is_elsewhere else "beside the state"
+        where = "in another place" if is_elsewhere(target) else "beside the state"
         raise ConfigurationError(
             f"Failed records are for {target!r}, which is {where} than this replay loads into: use a "
             "FailedRecordsOperator with the destination_conn_id and state_conn_id of the sync."
+        )
+    if isinstance(destination, SeekableDestination) and not destination.is_there():
+        raise ConfigurationError(
+            f"There is no table {target!r} seen from here, so nothing is replayed: make it anew, or replay where it "
+            "can be reached, by a FailedRecordsOperator."
         )
     return destination
 
@@ -104,15 +109,24 @@ def _replay_loadable(destination: Destination, records: Sequence[StoredRecord], 
     tables.ensure(destination.engine)
     sync_key = records[0].sync_key
     with explaining(DestinationError, "begin the replay"), destination.engine.begin() as connection:
+        finished = _keep_out(connection, destination, sync_key)
+        still_open = failed_records.lock_open(connection, [record.id for record in records])
+        if finished != Counts() and not still_open:
+            return finished
         run = _start(connection, sync_key, identity)
     counts = Counts()
     for number, alike in enumerate(_alike(records)):
-        counts += _replay_alike(destination, run.extraction_id, number, alike)
+        counts += _replay_alike(destination, run, number, alike)
     with explaining(DestinationError, "close the replay"), destination.engine.begin() as connection:
         runs.mark_extracted(connection, run, counts.processed)
         runs.mark_done(connection, run.extraction_id, counts)
     log.info("Replayed %s into %s: %s", sync_key, destination.target, counts)
-    return counts
+    return finished + counts
+
+
+def _keep_out(connection: Connection, destination: Destination, sync_key: str) -> Counts:
+    """Beside the state tables nothing lands that is not noted."""
+    return keep_out(connection, destination, sync_key) if is_elsewhere(destination.target) else Counts()
 
 
 def _start(connection: Connection, sync_key: str, identity: RunIdentity) -> Run:
@@ -137,10 +151,12 @@ def _alike(records: Sequence[StoredRecord]) -> Iterator[list[StoredRecord]]:
             yield alike[first : first + _RECORDS_AT_ONCE]
 
 
-def _replay_alike(destination: Destination, run_id: str, number: int, records: list[StoredRecord]) -> Counts:
+def _replay_alike(destination: Destination, run: Run, number: int, records: list[StoredRecord]) -> Counts:
+    run_id = run.extraction_id
     with explaining(DestinationError, "replay failed records"), destination.engine.begin() as connection:
+        _keep_out(connection, destination, run.sync_key)
         still_open = failed_records.lock_open(connection, [record.id for record in records])
-        records = [record for record in records if record.id in still_open]
+        records = [record for record in records if still_open.get(record.id) == record.failures]
         if not records:
             return Counts()
         batch = _batch(records)
@@ -149,9 +165,10 @@ def _replay_alike(destination: Destination, run_id: str, number: int, records: l
         prepared = Stager(destination, run_id, 1, keys, rules).stage(number, batch.schema, [batch])
         chunk = Chunk(number, len(records), 0)
         ledger.record_extracted(connection, run_id, chunk, {})
-        counts = merge_once(destination, connection, run_id, chunk, prepared, keys, rules)
+        kept = {RECORDS: {str(record.id): record.failures for record in records}}
+        counts = merge_once(destination, connection, run_id, chunk, prepared, keys, rules, kept)
         failed_again = failed_records.failed_in(connection, run_id)
-        failed_records.close(connection, sorted(still_open - failed_again), "replay")
+        failed_records.close(connection, [each.id for each in records if each.id not in failed_again], "replay")
     return counts or Counts()
 
 

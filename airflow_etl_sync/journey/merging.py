@@ -11,11 +11,9 @@ from sqlalchemy import Connection
 from airflow_etl_sync.core.model import Chunk, Counts, LoadRules
 from airflow_etl_sync.errors import DataError, StateError
 from airflow_etl_sync.journey.preparing import Prepared
-from airflow_etl_sync.state import failed_records, ledger, runs
+from airflow_etl_sync.state import failed_records, ledger, runs, turnstile
 from airflow_etl_sync.state.runs import Run
-from airflow_etl_sync.state.turnstile import wait_for
 from airflow_etl_sync.systems.base import (
-    ELSEWHERE,
     Destination,
     Landed,
     Mark,
@@ -23,6 +21,7 @@ from airflow_etl_sync.systems.base import (
     MergeKeys,
     Position,
     Tolerance,
+    is_elsewhere,
 )
 from airflow_etl_sync.systems.recording import record_merged
 
@@ -48,9 +47,11 @@ def merge_once(
     """
     run = runs.get(connection, extraction_id)
     _refuse_overtaken(run, rules)
+    if is_elsewhere(destination.target):
+        turnstile.pass_together(connection, replayed_place(run.sync_key, destination.target))
     if not ledger.claim(connection, extraction_id, chunk.number, destination.target):
         return None
-    if rules.tolerates_errors and ELSEWHERE in destination.target:  # there a merge cannot be undone by what follows it
+    if rules.tolerates_errors and is_elsewhere(destination.target):  # there a merge cannot be undone by what follows it
         _wait_to_count_errors(connection, run)
     tolerance = prepared.tolerance(_tolerance(connection, run, destination.target, chunk.rows, rules))
     merged = Merged(Counts())
@@ -62,6 +63,15 @@ def merge_once(
     _refuse_passed_limit(connection, run, destination.target, merged.counts, rules)
     log.info("Merged chunk %d: %s", chunk.number, merged.counts)
     return _record(destination, connection, run, chunk, merged, keys, rules)
+
+
+def replayed_place(sync_key: str, target: str) -> str:
+    """Where a replay elsewhere keeps the other merges of its sync out, and waits for those under way.
+
+    What these land is settled only when the state's transaction commits: until then a record that a newer row has
+    replaced still looks open.
+    """
+    return f"replay of {sync_key} into {target}"
 
 
 def recall(destination: Destination, extraction_id: str) -> dict[int, Landed]:
@@ -135,7 +145,7 @@ def _allowed_errors(connection: Connection, run: Run, target: str, rows: int, ru
 
 def _wait_to_count_errors(connection: Connection, run: Run) -> None:
     """From here until the transaction ends no other load of the run adds to its errors."""
-    wait_for(connection, f"errors of {run.extraction_id}")
+    turnstile.wait_for(connection, f"errors of {run.extraction_id}")
 
 
 def _refuse_passed_limit(connection: Connection, run: Run, target: str, counts: Counts, rules: LoadRules) -> None:

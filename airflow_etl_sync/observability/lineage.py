@@ -5,26 +5,39 @@ Without the OpenLineage provider (extra ``openlineage``) nothing here runs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow_etl_sync.core.dataset_names import in_folder
 from airflow_etl_sync.core.model import Counts, Dataset, Origin, TableName
 from airflow_etl_sync.errors import DestinationError, EtlSyncError, explaining
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from airflow.providers.openlineage.extractors import OperatorLineage
-    from sqlalchemy import URL
 
     from airflow_etl_sync.systems.database.access import DatabaseAccess
     from airflow_etl_sync.systems.files.place import FilePlace
     from airflow_etl_sync.systems.http.access import HttpAccess
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
-_DEFAULT_SCHEMA = "public"
-"""That of a table whose name has none, as Airflow's own hook for PostgreSQL takes it."""
+_ANSWER_SECONDS = 5.0
+"""So long a destination is waited for to tell its columns; Airflow gives lineage 10 seconds in all by default."""
+
+
+class Written(Protocol):
+    """A table that was written: a destination."""
+
+    @property
+    def dataset(self) -> Dataset | None:
+        """Its name; None where lineage has none for it."""
+
+    def types(self) -> Mapping[str, str]:
+        """The type of each of its columns; an empty text for one of texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,15 +47,27 @@ class Flow:
     :param origin: what was read
     :param state: the database that recorded the run
     :param extraction_id: the run
-    :param target: the table that was written, in ``state``'s database; None for a step that writes none
+    :param target: the table that was written, wherever it is; None for a step that writes none
     :param counts: what became of its rows
+    :param columns: of the target, by name the type; None where they are asked for when lineage is told
     """
 
     origin: Origin
     state: PostgresAccess
     extraction_id: str | None = None
-    target: TableName | None = None
+    target: Written | None = None
     counts: Counts | None = None
+    columns: Mapping[str, str | None] | None = None
+
+    def seen(self) -> Flow:
+        """The same with the target's columns, where lineage is told at all.
+
+        It is told by a fork of the task's process, in which libraries with threads of their own, such as Delta's,
+        answer nothing.
+        """
+        if self.target is None or not _is_told():
+            return self
+        return replace(self, columns=_columns_of(self.target))
 
 
 class LineageTeller:
@@ -55,53 +80,43 @@ class LineageTeller:
         return lineage_of(*self.flows) if self.flows else None
 
 
-def dataset_of(access: PostgresAccess, table: TableName) -> Dataset:
-    """A table's name in OpenLineage: ``postgres://host:port`` and ``database.schema.table``."""
-    from psycopg.conninfo import conninfo_to_dict
-
-    options = conninfo_to_dict(access.conninfo)
-    host, port = (str(options.get(name) or "").split(",")[0].lower() for name in ("host", "port"))
-    database = options.get("dbname") or options.get("user")
-    namespace = f"postgres://{host or 'localhost'}:{port or 5432}"
-    return Dataset(namespace, f"{database}.{table.schema or _DEFAULT_SCHEMA}.{table.name}")
-
-
 def origin_of(
     access: PostgresAccess | DatabaseAccess | HttpAccess | FilePlace, table: TableName | None, query: str | None
 ) -> Origin:
     """What a stream reads: its table, the tables that OpenLineage's parser finds in its query, or its files' folder.
 
-    Nothing where OpenLineage has no name for it: it has one for tables of PostgreSQL and MySQL.
+    Nothing where lineage has no name for it: it has one for tables of PostgreSQL, MySQL and SQLite.
     """
+    from airflow_etl_sync.systems.database import naming as other_naming
     from airflow_etl_sync.systems.files.place import FilePlace
     from airflow_etl_sync.systems.http.access import HttpAccess
+    from airflow_etl_sync.systems.postgres import naming
     from airflow_etl_sync.systems.postgres.access import PostgresAccess
 
     if isinstance(access, HttpAccess):
         return Origin()
     if isinstance(access, FilePlace):
         return Origin((_dataset_of_files(access),), is_table=True)
+    name: Callable[[TableName], Dataset | None]
     if isinstance(access, PostgresAccess):
-        dialect, named = "postgres", partial(dataset_of, access)
-    elif (url := access.make_engine().url).get_backend_name() in ("mysql", "mariadb"):
-        dialect, named = "mysql", partial(_dataset_of_mysql, url)
+        dialect, name = "postgres", partial(naming.dataset_of, access)
+    elif access.dialect_name in _DIALECTS:
+        dialect, name = _DIALECTS[access.dialect_name], partial(other_naming.dataset_of, access)
     else:
         return Origin()
-    if table is not None:
-        return Origin((named(table),), is_table=True)
-    return Origin(tuple(map(named, _tables_in(query or "", dialect))), is_table=False)
+    tables = _tables_in(query or "", dialect) if table is None else [table]
+    named = [dataset for dataset in map(name, tables) if dataset is not None]
+    return Origin(tuple(named), is_table=table is not None and bool(named))
 
 
-def _dataset_of_mysql(url: URL, table: TableName) -> Dataset:
-    namespace = f"mysql://{(url.host or 'localhost').lower()}:{url.port or 3306}"
-    return Dataset(namespace, f"{table.schema or url.database}.{table.name}")
+_DIALECTS = {"mariadb": "mysql", "mysql": "mysql", "postgresql": "postgres", "sqlite": "sqlite"}
+"""What OpenLineage's parser of queries calls the databases that SQLAlchemy reaches."""
 
 
 def _dataset_of_files(place: FilePlace) -> Dataset:
     if place.protocol == "file":
         return Dataset("file", place.folder)
-    bucket, _, prefix = place.folder.partition("/")
-    return Dataset(f"{place.protocol}://{bucket}", prefix.rstrip("/") or "/")
+    return in_folder(f"{place.protocol}://{place.folder}")
 
 
 def lineage_of(*flows: Flow) -> OperatorLineage[Any, Any]:
@@ -112,8 +127,8 @@ def lineage_of(*flows: Flow) -> OperatorLineage[Any, Any]:
     for flow in flows:
         read = _columns_read(flow) if flow.origin.is_table else {}
         inputs += [_input(dataset, read) for dataset in flow.origin.datasets]
-        if flow.target is not None:
-            outputs.append(_output(flow, flow.target, read))
+        if flow.target is not None and (written := flow.target.dataset) is not None:
+            outputs.append(_output(flow, flow.target, written, read))
     return OperatorLineage(inputs=inputs, outputs=outputs)
 
 
@@ -138,13 +153,37 @@ def _columns_read(flow: Flow) -> Mapping[str, str]:
         return {}
 
 
-def _columns_written(flow: Flow, target: TableName) -> Mapping[str, str]:
-    from airflow_etl_sync.systems.postgres.destination import PostgresDestination
-
+def _is_told() -> bool:
     try:
-        return PostgresDestination(flow.state.hasty(), target).types()
-    except EtlSyncError:
-        return {}
+        from airflow.providers.openlineage.conf import is_disabled
+    except ImportError:
+        return False
+    return not is_disabled()
+
+
+def _columns_written(flow: Flow, target: Written, read: Mapping[str, str]) -> Mapping[str, str | None]:
+    """The table's columns and their types; where each file has its own, the columns that were read."""
+    from airflow_etl_sync.systems.parquet.destination import ParquetDestination
+
+    if isinstance(target, ParquetDestination):
+        return dict.fromkeys(read)
+    return _columns_of(target) if flow.columns is None else flow.columns
+
+
+def _columns_of(target: Written) -> Mapping[str, str | None]:
+    from airflow_etl_sync.systems.database.destination import DatabaseDestination
+
+    ask = target.declared_types if isinstance(target, DatabaseDestination) else target.types
+    answers: list[Mapping[str, str]] = []
+
+    def answer() -> None:
+        with suppress(EtlSyncError):
+            answers.append(ask())
+
+    asking = Thread(target=answer, daemon=True)
+    asking.start()
+    asking.join(_ANSWER_SECONDS)
+    return {name: type_ or "text" for name, type_ in answers[0].items()} if answers else {}
 
 
 def _input(dataset: Dataset, columns: Mapping[str, str]) -> Any:
@@ -153,10 +192,10 @@ def _input(dataset: Dataset, columns: Mapping[str, str]) -> Any:
     return InputDataset(namespace=dataset.namespace, name=dataset.name, facets=_schema(columns))
 
 
-def _output(flow: Flow, target: TableName, read: Mapping[str, str]) -> Any:
+def _output(flow: Flow, target: Written, dataset: Dataset, read: Mapping[str, str]) -> Any:
     from airflow.providers.common.compat.openlineage.facet import OutputDataset, OutputStatisticsOutputDatasetFacet
 
-    dataset, columns = dataset_of(flow.state, target), _columns_written(flow, target)
+    columns = _columns_written(flow, target, read)
     facets = {**_schema(columns), **_column_lineage(flow.origin, [name for name in columns if name in read])}
     statistics: dict[str, Any] = {}
     if flow.counts is not None:
@@ -167,7 +206,7 @@ def _output(flow: Flow, target: TableName, read: Mapping[str, str]) -> Any:
     )  # fmt: skip
 
 
-def _schema(columns: Mapping[str, str]) -> dict[str, Any]:
+def _schema(columns: Mapping[str, str] | Mapping[str, str | None]) -> dict[str, Any]:
     from airflow.providers.common.compat.openlineage.facet import SchemaDatasetFacet, SchemaDatasetFacetFields
 
     fields = [SchemaDatasetFacetFields(name=name, type=type_) for name, type_ in columns.items()]

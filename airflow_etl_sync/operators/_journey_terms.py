@@ -238,6 +238,19 @@ def destination_by(given: Any, table: TableName) -> Reached:
     return destination_of(arguments.as_text("destination_conn_id", given.destination_conn_id), table, state_conn_id)
 
 
+def note_place(reached: Reached, sync_key: str, dag_id: str) -> None:
+    """Note by which connection a table away from the state is loaded, for those who replay its failed records."""
+    from airflow_etl_sync.errors import DestinationError, explaining
+    from airflow_etl_sync.state import loaded_places, tables
+
+    if reached.table_beside_state is not None:
+        return
+    place = loaded_places.LoadedPlace(reached.destination.target, reached.conn_id, dag_id)
+    tables.ensure(reached.destination.engine)
+    with explaining(DestinationError, "note the connection"), reached.destination.engine.begin() as connection:
+        loaded_places.note(connection, sync_key, place)
+
+
 def source_by(given: Any, stream: Stream) -> PostgresSource | DatabaseSource | HttpSource | FileSource:
     """Give the source whose connection ``source_conn_id`` names, of whichever system that is.
 

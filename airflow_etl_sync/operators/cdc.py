@@ -157,6 +157,7 @@ class CdcSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         from airflow_etl_sync.journey.cdc import capture
         from airflow_etl_sync.journey.cdc_pieces import CaptureLimits
         from airflow_etl_sync.operators._journey_terms import access_by, cdc_tables_of, identity_of
+        from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 
         hook = hook_of(self)
         sync_key, identity = arguments.as_text("sync_key", self.sync_key), identity_of(context)
@@ -175,10 +176,14 @@ class CdcSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         )  # fmt: skip
         source = hook.access()
         counts = report.counts.rows if len(tables) == 1 else None  # of several tables each one's is not known
+        hasty = destination.hasty()
         self.flows = tuple(
-            Flow(origin=origin_of(source, table.source, None), state=destination, target=table.target, counts=counts)
+            Flow(
+                origin=origin_of(source, table.source, None), state=destination,
+                target=PostgresDestination(hasty, table.target), counts=counts,
+            )
             for table in tables
-        )
+        )  # fmt: skip
         return report
 
 

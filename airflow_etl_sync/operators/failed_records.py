@@ -64,6 +64,7 @@ class FailedRecordsOperator(BaseOperator):
         from airflow_etl_sync.core.model import refuse_unknown
         from airflow_etl_sync.journey.failed_records import replay_all, summarise
         from airflow_etl_sync.operators._journey_terms import destination_by, identity_of, state_by
+        from airflow_etl_sync.systems.base import table_in
 
         action = arguments.as_text("action", self.action)
         refuse_unknown("action", action, _ACTIONS)
@@ -72,5 +73,5 @@ class FailedRecordsOperator(BaseOperator):
         if action == "list":
             return summarise(state, sync_key)
         return replay_all(
-            lambda table: destination_by(self, table).destination, state, sync_key, identity_of(context)
+            lambda target: destination_by(self, table_in(target)).destination, state, sync_key, identity_of(context)
         ).to_json()

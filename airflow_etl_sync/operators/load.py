@@ -117,18 +117,19 @@ class UpsertLoadOperator(LineageTeller, BaseOperator):
 
     def _load(self, extraction: Extraction, try_number: int) -> Counts:
         from airflow_etl_sync.journey.load import load
-        from airflow_etl_sync.operators._journey_terms import destination_by, load_rules_of, table_of
+        from airflow_etl_sync.operators._journey_terms import destination_by, load_rules_of, note_place, table_of
         from airflow_etl_sync.operators._staging_place import open_staging
         from airflow_etl_sync.operators._transform_terms import transform_of
 
         rules, table = load_rules_of(self), table_of("table", self.table)
         reached = destination_by(self, table)
+        note_place(reached, extraction.sync_key, self.dag_id)
         staging, transform = open_staging(extraction.staging_uri), transform_of(self, reached.state)
         counts = load(reached.destination, staging, extraction, rules, try_number, transform)
         self.flows = (
             Flow(
-                origin=extraction.origin.through(transform), state=reached.state, target=reached.table_beside_state,
+                origin=extraction.origin.through(transform), state=reached.state, target=reached.destination,
                 extraction_id=extraction.extraction_id, counts=counts,
-            ),
+            ).seen(),
         )  # fmt: skip
         return counts

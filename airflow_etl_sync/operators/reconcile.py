@@ -123,12 +123,14 @@ class ReconcileOperator(LineageTeller, BaseOperator):
             table_of,
         )
         from airflow_etl_sync.systems.postgres.comparison import PostgresKeyDestination
+        from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 
         keys, rules = key_stream_of(self), reconcile_rules_of(self)
         table = table_of("destination_table", self.destination_table)
         source = keys_of(arguments.as_text("source_conn_id", self.source_conn_id), keys)
         destination = access_by(self, "destination_conn_id")
-        self.flows = (Flow(origin=origin_of(source.access, keys.table, keys.sql), state=destination, target=table),)
+        origin, target = origin_of(source.access, keys.table, keys.sql), PostgresDestination(destination.hasty(), table)
+        self.flows = (Flow(origin=origin, state=destination, target=target),)
         return reconcile(
             source, PostgresKeyDestination(destination, table),
             sync_key=keys.sync_key, rules=rules, identity=identity_of(context),

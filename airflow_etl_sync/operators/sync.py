@@ -193,6 +193,7 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
             destination_by,
             identity_of,
             load_rules_of,
+            note_place,
             source_by,
             stream_of,
             table_of,
@@ -204,6 +205,7 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         table, chunk_rows = table_of("destination_table", self.destination_table), self.chunk_rows
         source, reached = source_by(self, stream), destination_by(self, table)
         self._refuse_state_apart(is_beside=reached.table_beside_state is not None)
+        note_place(reached, stream.sync_key, self.dag_id)
         transform = transform_of(self, reached.state)
         report = sync(
             source, reached.destination,
@@ -214,9 +216,9 @@ class IncrementalSyncOperator(LineageTeller, LoadsTables, BaseOperator):
         origin = origin_of(source.access, stream.table, stream.sql).through(transform)
         self.flows = (
             Flow(
-                origin=origin, state=reached.state, target=reached.table_beside_state,
+                origin=origin, state=reached.state, target=reached.destination,
                 extraction_id=report.extraction_id, counts=report.counts,
-            ),
+            ).seen(),
         )  # fmt: skip
         return report
 

@@ -21,6 +21,7 @@ from airflow_etl_sync.plugin.detail import read_detail, read_records
 from airflow_etl_sync.plugin.forms import refuse_forged, token_for
 from airflow_etl_sync.plugin.pages import render, static_file
 from airflow_etl_sync.plugin.visitor import Visitor, VisitorDep, signed_in
+from airflow_etl_sync.state.loaded_places import LoadedPlace
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -36,6 +37,9 @@ SECURITY_HEADERS = {
 _NOBODY = "You are not signed in to Airflow, or your session has ended."
 _UNKNOWN = "There is no sync of this name here, or you may not see it."
 _NOT_ALLOWED = "You may look at this sync but not change it: that takes the permission to edit its DAGs."
+_NOT_THERE = (
+    "These records are loaded by the connection {}: that takes the permission to edit it, or the DAG that loads by it."
+)
 _NOT_VALUES = "Row values are shown to those who may read the connection of their database."
 
 
@@ -160,12 +164,14 @@ def do_reset(visitor: VisitorDep, entry: ChangeableDep, reason: Reason) -> Respo
 
 def ask_replay(request: Request, visitor: VisitorDep, entry: ChangeableDep) -> HTMLResponse:
     """Whether it shall be so."""
-    return _form(request, visitor, entry, "replay.html", most=actions.MOST_RECORDS)
+    places = _places_to_load(visitor, entry)
+    return _form(request, visitor, entry, "replay.html", most=actions.MOST_RECORDS, places=places.values())
 
 
 def do_replay(visitor: VisitorDep, entry: ChangeableDep, reason: Reason) -> Response:
     """Replay, and go back to the sync, where the counts are those of its newest run."""
-    actions.replay(entry.conn_id, entry.state.sync_key, Signature(by=visitor.name, reason=reason))
+    signature, places = Signature(by=visitor.name, reason=reason), _places_to_load(visitor, entry)
+    actions.replay(entry.conn_id, entry.state.sync_key, places, signature)
     return _back_to(entry, "replay")
 
 
@@ -181,6 +187,15 @@ def static(name: str) -> Response:
 def nothing_here(rest: str) -> None:  # noqa: ARG001 - what was asked for is not repeated
     """Every other address."""
     raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such page.")
+
+
+def _places_to_load(visitor: Visitor, entry: Entry) -> dict[str, LoadedPlace]:
+    """Where failed records are for, if the visitor may load there."""
+    places = actions.places_of_records(entry.conn_id, entry.state.sync_key)
+    for place in places.values():
+        if not visitor.may_load(place.dag_id, place.conn_id):
+            raise HTTPException(HTTPStatus.FORBIDDEN, _NOT_THERE.format(place.conn_id))
+    return places
 
 
 def _records_page(request: Request, visitor: Visitor, entry: Entry, *, with_values: bool) -> HTMLResponse:

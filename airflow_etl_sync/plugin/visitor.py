@@ -43,6 +43,10 @@ class Visitor:
         """Whether a sync of these DAGs can be rewound, reset and replayed."""
         return self.editable.issuperset(dag_ids) if dag_ids else self._may(conn_id, "PUT")
 
+    def may_load(self, dag_id: str, conn_id: str) -> bool:
+        """Whether rows may be loaded by a connection that a DAG's runs load by."""
+        return dag_id in self.editable or self._may(conn_id, "PUT")
+
     def may_see_values(self, conn_id: str) -> bool:
         """Whether people's data is shown, when it is asked for."""
         return self._may(conn_id, "GET")

@@ -99,10 +99,20 @@ def find_open(connection: Connection, sync_key: str | None = None, limit: int | 
     return [_stored(row) for row in connection.execute(query)]
 
 
-def lock_open(connection: Connection, ids: Sequence[int]) -> set[int]:
-    """Those of the records that are still open; nobody else closes them before the transaction ends."""
-    query = select(failed_record.c.id).where(failed_record.c.id.in_(ids), failed_record.c.closed_at.is_(None))
-    return set(connection.scalars(query.order_by(failed_record.c.id).with_for_update()))
+def find(connection: Connection, ids: Sequence[int]) -> list[StoredRecord]:
+    """Records by their ids, open or closed."""
+    query = select(failed_record).where(failed_record.c.id.in_(ids)).order_by(failed_record.c.id)
+    return [_stored(row) for row in connection.execute(query)]
+
+
+def lock_open(connection: Connection, ids: Sequence[int]) -> dict[int, int]:
+    """Those of the records that are still open, and how often each has failed: once more, and it holds a newer row.
+
+    Nobody else changes them before the transaction ends.
+    """
+    mine = failed_record.c.id.in_(ids) & failed_record.c.closed_at.is_(None)
+    query = select(failed_record.c.id, failed_record.c.failures).where(mine).order_by(failed_record.c.id)
+    return {row.id: row.failures for row in connection.execute(query.with_for_update())}
 
 
 def failed_in(connection: Connection, extraction_id: str) -> set[int]:

@@ -185,6 +185,24 @@ def columns_of(connection: Connection, extraction_id: str) -> dict[str, str]:
     return dict(columns or {})
 
 
+def not_done(connection: Connection, sync_key: str) -> list[Run]:
+    """The runs of a sync, of a week, that may have landed something elsewhere which is not noted here.
+
+    Of those that move the watermark only the ones after the last that is done: that one has loaded what they read.
+    """
+    own = sync_run.c.sync_key == sync_key
+    is_moving, is_done = sync_run.c.kind.in_(_MOVING), sync_run.c.status == "done"
+    last = select(func.max(sync_run.c.started_at)).where(own, is_moving, is_done).scalar_subquery()
+    may_have = (
+        ~is_done
+        & sync_run.c.kind.not_in(_NEVER_STALE)
+        & (sync_run.c.started_at > datetime.now(timezone.utc) - GIVEN_UP_AFTER)
+        & (~is_moving | last.is_(None) | (sync_run.c.started_at > last))
+    )
+    query = select(sync_run).where(own, may_have).order_by(sync_run.c.started_at)
+    return [_run(row) for row in connection.execute(query)]
+
+
 def seconds_of(connection: Connection, extraction_id: str) -> float:
     """How long a run has taken, to its end or until now."""
     times = select(sync_run.c.started_at, sync_run.c.finished_at).where(sync_run.c.extraction_id == extraction_id)

@@ -3,8 +3,9 @@
 ``watermark`` is the truth about where a sync stands, ``sync_run`` tells of every run, ``extracted_chunk`` is
 the manifest of a run and ``loaded_chunk`` the ledger: a chunk that stands in it is in the destination.
 ``failed_record`` keeps the rows that could not be loaded, ``schema_change`` what changed in the columns, and
-``watermark_change`` what people did to a watermark. ``cdc_pipeline`` is the truth about where a stream of changes
-stands, and ``cdc_table`` about the first copy of each of its tables.
+``watermark_change`` what people did to a watermark. ``loaded_place`` tells by which connection a table that lies
+elsewhere is reached. ``cdc_pipeline`` is the truth about where a stream of changes stands, and ``cdc_table`` about the
+first copy of each of its tables.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from sqlalchemy import (
 from airflow_etl_sync.errors import DestinationError, StateError, explaining
 
 SCHEMA = "etl_sync"
-REVISION = "0004"
+REVISION = "0005"
 _MIGRATION_LOCK = 0x65746C73796E63  # "etlsync" in ASCII
 
 metadata = MetaData(schema=SCHEMA)
@@ -133,6 +134,16 @@ failed_record = Table(
     Index(
         "failed_record_open", "sync_key", "target", "identity", unique=True, postgresql_where=text("closed_at IS NULL")
     ),
+)
+
+loaded_place = Table(
+    "loaded_place",
+    metadata,
+    Column("sync_key", String(250), primary_key=True),
+    Column("target", String(250), primary_key=True),
+    Column("conn_id", String(250), nullable=False),
+    Column("dag_id", String(250), nullable=False),
+    Column("noted_at", DateTime(timezone=True), nullable=False),
 )
 
 schema_change = Table(

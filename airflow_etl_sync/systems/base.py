@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 from airflow_etl_sync.core.contract import SchemaChange
 from airflow_etl_sync.core.failed_record import FailedRecord, Key
 from airflow_etl_sync.core.keys import KeyBlock, ReconcileRules, Settled
-from airflow_etl_sync.core.model import Counts, CursorValue, Kind, LoadRules, TableName, Window, WindowRules
+from airflow_etl_sync.core.model import Counts, CursorValue, Dataset, Kind, LoadRules, TableName, Window, WindowRules
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,6 +31,16 @@ def named_elsewhere(table: TableName, place: str) -> str:
     :param place: where it is, without login
     """
     return f"{table}{ELSEWHERE}{place}"[:_LONGEST_TARGET]
+
+
+def is_elsewhere(target: str) -> bool:
+    """Whether a target is not beside the state tables."""
+    return ELSEWHERE in target
+
+
+def table_in(target: str) -> TableName:
+    """The table that a target is, wherever it lies."""
+    return TableName.parse(target.partition(ELSEWHERE)[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +263,11 @@ class Destination(Protocol):
 
 
 class TypedDestination(Destination, Protocol):
-    """One that tells the types of its columns, for records that come without any."""
+    """One that tells what its table is called and has, for lineage and for records that come without types."""
+
+    @property
+    def dataset(self) -> Dataset | None:
+        """The table as lineage names it; None where it has no name for it."""
 
     def types(self) -> Mapping[str, str]:
         """The type of each column of the target, without length or precision; empty where there is no table yet.
@@ -261,6 +275,14 @@ class TypedDestination(Destination, Protocol):
         An empty text for a column that takes what the values themselves are, such as one of texts where the system has
         no other type for some.
         """
+
+
+@runtime_checkable
+class SeekableDestination(Protocol):
+    """One that tells whether its table is there, where it might be made by mistake: on another machine."""
+
+    def is_there(self) -> bool:
+        """Whether there is a table; none is made."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.dags.conftest import ORDERS, Airflow, running_airflow
+from tests.dags.telling import events_of, name_of, names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,22 +48,7 @@ def airflow(told_process: Airflow, notes: Path, source_db: str, warehouse_db: st
 def told(notes: Path) -> Told:
     """The events of tasks that are complete, by the job's name."""
 
-    def read(job: str) -> list[dict[str, Any]]:
-        events = [json.loads(line) for line in notes.read_text().splitlines()]
-        found = [each for each in events if each["eventType"] == "COMPLETE" and each["job"]["name"] == job]
-        assert found, sorted({(each["eventType"], each["job"]["name"]) for each in events})
-        return found
-
-    return read
-
-
-def name_of(conninfo: str, table: str) -> tuple[str, str]:
-    parts = conninfo_to_dict(conninfo)
-    return f"postgres://{parts['host']}:{parts['port']}", f"{parts['dbname']}.public.{table}"
-
-
-def names(datasets: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    return sorted((dataset["namespace"], dataset["name"]) for dataset in datasets)
+    return lambda job: events_of(notes, job)
 
 
 def test_one_task_tells_tables_columns_and_rows(

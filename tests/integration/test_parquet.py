@@ -10,8 +10,9 @@ import pyarrow.dataset as ds
 import pytest
 from sqlalchemy import Engine
 
-from airflow_etl_sync.core.model import Counts, LoadRules, TableName
+from airflow_etl_sync.core.model import Counts, LoadRules, RunIdentity, TableName
 from airflow_etl_sync.errors import ConfigurationError
+from airflow_etl_sync.journey.failed_records import replay_all
 from airflow_etl_sync.systems.parquet.destination import ParquetDestination
 from airflow_etl_sync.systems.parquet.files import BucketFiles, DirectoryFiles, LakeFiles
 from tests.lakes import EXACT, Dying, LakeWorld, fill
@@ -140,3 +141,33 @@ def test_a_partition_column_must_be_there(world: LakeWorld, source: psycopg.Conn
     fill(source, 2)
     with pytest.raises(ConfigurationError, match="has no column 'day' to partition 't' by"):
         world.but(made=into(files, "day")).run()
+
+
+def test_failed_records_are_replayed_once(
+    world: LakeWorld, source: psycopg.Connection, warehouse: psycopg.Connection, files: LakeFiles
+) -> None:
+    source.execute("CREATE TABLE t (id integer PRIMARY KEY, c bigint NOT NULL, at date)")
+    source.execute("INSERT INTO t VALUES (1, 1, 'infinity'), (2, 2, '2026-01-01')")
+    assert world.but(load_rules=LoadRules(max_errors=1)).run() == Counts(inserted=1, errors=1)
+    warehouse.execute("""UPDATE etl_sync.failed_record SET payload = payload::jsonb || '{"at": "2026-01-02"}'""")
+    engine, identity = world.destination.engine, RunIdentity("d", "t", "r")
+    dying = Dying(world.destination)
+    with pytest.raises(InterruptedError):
+        replay_all(lambda _: dying, engine, "t", identity)
+    assert replay_all(lambda _: world.destination, engine, "t", identity) == Counts(inserted=1)
+    assert len(loaded(files)) == 2
+    assert scalar(warehouse, "SELECT closed_by FROM etl_sync.failed_record") == "replay"
+
+
+def test_failed_records_make_no_lake_where_there_is_none(
+    world: LakeWorld, source: psycopg.Connection, warehouse: psycopg.Connection, tmp_path: Path
+) -> None:
+    source.execute("CREATE TABLE t (id integer PRIMARY KEY, c bigint NOT NULL, at date)")
+    source.execute("INSERT INTO t VALUES (1, 1, 'infinity')")
+    away = DirectoryFiles(tmp_path / "away")
+    world = LakeWorld(world.source_db, world.warehouse_db, tmp_path / "staging", made=into(away), chunk_rows=4)
+    assert world.but(load_rules=LoadRules(max_errors=1)).run() == Counts(errors=1)
+    engine, identity = world.destination.engine, RunIdentity("d", "t", "r")
+    with pytest.raises(ConfigurationError, match="There is no table 't in place"):
+        replay_all(lambda _: world.destination, engine, "t", identity)
+    assert not (tmp_path / "away").exists()

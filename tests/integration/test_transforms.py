@@ -153,7 +153,7 @@ def test_rows_on_which_it_fails_become_failed_records(
     assert first.payload["valid_to"] is not None and "is_checked" not in first.payload
 
     with pytest.raises(ConfigurationError, match=r"3 failed records .* the transform of their sync"):
-        replay_all(carrier.destination, state, "people", RunIdentity("d", "t", "r"))
+        replay_all(lambda _: carrier.destination(TableName("people")), state, "people", RunIdentity("d", "t", "r"))
     assert len(find(state)) == 3
 
     carrier.transform = as_it_is

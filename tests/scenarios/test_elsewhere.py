@@ -6,34 +6,26 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError
-from typing import Any, Literal
+from typing import Any
 
 import psycopg
 import pytest
 
-from airflow_etl_sync.core.model import Counts, Extraction, LoadRules, RunIdentity, Stream, TableName, WindowRules
-from airflow_etl_sync.core.staging import Staging
+from airflow_etl_sync.core.model import Counts, Extraction, LoadRules, RunIdentity
 from airflow_etl_sync.errors import ConfigurationError, DataError, DestinationError, EtlSyncError, StateError
 from airflow_etl_sync.journey import failed_records
-from airflow_etl_sync.journey.advance import advance
-from airflow_etl_sync.journey.extract import extract
 from airflow_etl_sync.journey.load import load
-from airflow_etl_sync.journey.sync import sync
-from airflow_etl_sync.systems.base import Destination, Merged
+from airflow_etl_sync.systems.base import Merged, table_in
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
-from airflow_etl_sync.systems.postgres.source import PostgresSource
 from tests.contract.systems import DestinationSystem, MariaDbSystem, SqlAlchemySystem, SqliteSystem
 from tests.mariadb import new_mariadb
+from tests.scenarios.journeys_elsewhere import Dying, Journeys
 
-Form = Literal["chain", "one_task"]
-STREAM = Stream(sync_key="s", cursor_field="id", table=TableName("t"))
-ROWS, CHUNK_ROWS = 10, 3
+ROWS = 10
 MADE_ANEW = "CREATE TABLE t (id integer PRIMARY KEY, v varchar(9) NOT NULL)"
-_runs = count()
 
 
 @pytest.fixture(params=["mariadb", "sqlite", "sqlalchemy"])
@@ -52,52 +44,6 @@ def elsewhere(request: pytest.FixtureRequest, new_database: Any, tmp_path: Path)
 def filled(source: psycopg.Connection) -> None:
     source.execute("CREATE TABLE t (id integer PRIMARY KEY, v text NOT NULL)")
     source.execute("INSERT INTO t SELECT n, 'old' FROM generate_series(1, %s) AS n", [ROWS])
-
-
-class Dying:
-    """A destination whose task dies between the nth merge's commit and that of the state."""
-
-    def __init__(self, destination: Destination, nth: int) -> None:
-        self._destination, self._left = destination, nth
-        self.engine, self.target = destination.engine, destination.target
-        self.stage, self.recall = destination.stage, destination.recall
-
-    def merge(self, *arguments: Any) -> Merged:
-        merged = self._destination.merge(*arguments)
-        self._left -= 1
-        if not self._left:
-            raise DestinationError("the worker was lost")
-        return merged
-
-
-class Journeys:
-    def __init__(self, source_db: str, system: Any, root: Path, form: Form) -> None:
-        self.system, self.form, self.staging = system, form, Staging(root)
-        self.source = PostgresSource(PostgresAccess(source_db), STREAM)
-        self.rules = LoadRules()
-        self.chunk_rows = CHUNK_ROWS
-
-    def destination(self) -> Destination:
-        return self.system.destination("t")  # type: ignore[no-any-return]
-
-    def extract(self, run_id: str, window: WindowRules | None = None) -> Extraction:
-        return extract(
-            self.source, PostgresAccess(self.system.state).engine(), self.staging,
-            stream=STREAM, rules=window or WindowRules(full_refresh=True), identity=RunIdentity("d", "t", run_id),
-            chunk_rows=self.chunk_rows,
-        )  # fmt: skip
-
-    def go(self, run_id: str, destination: Destination | None = None, extraction: Extraction | None = None) -> Counts:
-        destination = destination or self.destination()
-        if self.form == "one_task":
-            report = sync(
-                self.source, destination, stream=STREAM, window_rules=WindowRules(full_refresh=True),
-                load_rules=self.rules, identity=RunIdentity("d", "t", run_id), chunk_rows=self.chunk_rows,
-            )  # fmt: skip
-            return report.counts
-        extraction = extraction or self.extract(run_id)
-        load(destination, self.staging, extraction, self.rules)
-        return advance(destination.engine, self.staging, extraction).counts
 
 
 @pytest.fixture
@@ -225,9 +171,11 @@ def test_failed_records_are_replayed_into_their_own_table_and_no_other(
 
     identity = RunIdentity("d", "replay", "r")
     with pytest.raises(ConfigurationError, match="in another place than this replay loads into"):
-        failed_records.replay_all(lambda table: PostgresDestination(state, table), state.engine(), "s", identity)
+        failed_records.replay_all(
+            lambda target: PostgresDestination(state, table_in(target)), state.engine(), "s", identity
+        )
     system.execute("ALTER TABLE t RENAME TO old", MADE_ANEW)
-    counts = failed_records.replay_all(lambda table: system.destination(str(table)), state.engine(), "s", identity)
+    counts = failed_records.replay_all(lambda _: system.destination("t"), state.engine(), "s", identity)
     assert counts == Counts(inserted=2)
     assert system.rows("t") == [(3, "bad"), (4, "bad")]
     assert failed_records.find(state.engine(), "s") == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from airflow_etl_sync.core.model import TableName
@@ -12,6 +12,8 @@ from airflow_etl_sync.systems.spool import spooled
 if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import Engine
+
+    from airflow_etl_sync.core.model import Dataset
 
 
 class ColumnarDestination:
@@ -36,6 +38,19 @@ class ColumnarDestination:
     @property
     def target(self) -> str:
         return self._target
+
+    @property
+    def dataset(self) -> Dataset | None:
+        """The table as lineage names it; None where it has no name for it."""
+        return None
+
+    def types(self) -> Mapping[str, str]:
+        """The type of each of the table's columns; no table yet, none."""
+        raise NotImplementedError
+
+    def is_there(self) -> bool:
+        """Whether there is a table."""
+        return bool(self.types())
 
     def stage(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StagedChunk:
         """Bring the batches to this machine's disk."""

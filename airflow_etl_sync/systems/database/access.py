@@ -140,7 +140,7 @@ def sqlite_access(path: Path) -> DatabaseAccess:
 
         return create_engine("sqlite://", creator=connect, poolclass=NullPool, **ENGINE_OPTIONS)
 
-    return DatabaseAccess(make_engine)
+    return DatabaseAccess(make_engine, str(path.absolute()))
 
 
 def sqlite_writer(path: Path) -> DatabaseAccess:

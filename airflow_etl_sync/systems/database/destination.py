@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, inspect, literal_column, select
@@ -19,6 +20,7 @@ from airflow_etl_sync.systems.database.faults import fault_in
 from airflow_etl_sync.systems.database.landed import Memory
 from airflow_etl_sync.systems.database.landing import Landing, Postgres, Sqlite
 from airflow_etl_sync.systems.database.merging import Merging
+from airflow_etl_sync.systems.database.naming import dataset_of
 from airflow_etl_sync.systems.database.spool import Spool
 from airflow_etl_sync.systems.database.target import Fit, fit, make, read_columns, relation
 from airflow_etl_sync.systems.database.upserting import Upserter
@@ -27,6 +29,8 @@ from airflow_etl_sync.systems.database.values import told
 if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import Connection, Engine
+
+    from airflow_etl_sync.core.model import Dataset
 
 
 class DatabaseDestination:
@@ -57,12 +61,28 @@ class DatabaseDestination:
     def target(self) -> str:
         return self._target
 
+    @property
+    def dataset(self) -> Dataset | None:
+        """The table as lineage names it."""
+        return dataset_of(self._access, self._table)
+
+    def declared_types(self) -> dict[str, str]:
+        """The type of each of the table's columns as it is declared, without length or precision."""
+        with self._explaining(f"look at {self.target!r}"), self._access.connect() as connection:
+            columns = read_columns(connection, self._table)
+            return {name: type(column.type).__name__.lower() for name, column in columns.items()}
+
     def types(self) -> dict[str, str]:
         """The columns of the table, each for what its values are: what is written is read back, so none is bent."""
         with self._explaining(f"look at {self.target!r}"), self._access.connect() as connection:
             if not inspect(connection).has_table(self._table.name, schema=self._table.schema):
                 return {}
             return dict.fromkeys(read_columns(connection, self._table), "")
+
+    def is_there(self) -> bool:
+        """Whether there is a table; a file of SQLite that is not there is not made."""
+        is_absent_file = self._access.dialect_name == "sqlite" and not Path(self._access.name).exists()
+        return not is_absent_file and bool(self.types())
 
     def stage(self, name: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> StagedChunk:
         """Write the batches to this machine's disk."""

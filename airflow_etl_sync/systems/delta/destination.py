@@ -7,7 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from airflow_etl_sync.core.model import LoadRules, TableName
+from airflow_etl_sync.core import dataset_names
+from airflow_etl_sync.core.model import Dataset, LoadRules, TableName
 from airflow_etl_sync.errors import DestinationError, SchemaError, explaining
 from airflow_etl_sync.state.turnstile import wait_for
 from airflow_etl_sync.systems.base import Landed, Mark, Merged, MergeKeys, StagedChunk, Tolerance
@@ -42,6 +43,11 @@ class DeltaDestination(ColumnarDestination):
         super().__init__(table, access.root, state)
         self._access = access
         self._uri = access.uri(table)
+
+    @property
+    def dataset(self) -> Dataset:
+        """The table as lineage names it."""
+        return dataset_names.in_folder(self._uri)
 
     def types(self) -> dict[str, str]:
         """The type of each of the table's columns, as PostgreSQL calls the like; no table yet, none."""

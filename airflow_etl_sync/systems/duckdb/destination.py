@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_etl_sync.core.model import LoadRules, TableName
+from airflow_etl_sync.core import dataset_names
+from airflow_etl_sync.core.model import Dataset, LoadRules, TableName
 from airflow_etl_sync.errors import DestinationError, SchemaError, explaining
 from airflow_etl_sync.state.turnstile import wait_for
 from airflow_etl_sync.systems.base import Landed, Merged, MergeKeys, StagedChunk, Tolerance
@@ -42,6 +43,11 @@ class DuckDbDestination(ColumnarDestination):
     def __init__(self, path: Path, table: TableName, state: Engine) -> None:
         super().__init__(table, f"duckdb:///{path}", state)
         self._path = path
+
+    @property
+    def dataset(self) -> Dataset:
+        """The table as lineage names it."""
+        return dataset_names.in_duckdb(str(self._path), self._table)
 
     def types(self) -> dict[str, str]:
         """The type of each of the table's columns, as PostgreSQL calls the like; no table yet, none."""

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from airflow_etl_sync.core.model import LoadRules, TableName
+from airflow_etl_sync.core import dataset_names
+from airflow_etl_sync.core.model import Dataset, LoadRules, TableName
 from airflow_etl_sync.errors import ConfigurationError, DestinationError, StateError, explaining
 from airflow_etl_sync.faults import Fault, fault_of
 from airflow_etl_sync.systems import remembered
@@ -47,9 +48,18 @@ class ParquetDestination(ColumnarDestination):
         self._directory = "/".join(part for part in (table.schema, table.name) if part)
         self._partitions = tuple(partitions)
 
+    @property
+    def dataset(self) -> Dataset:
+        """The table as lineage names it."""
+        return dataset_names.in_folder(self._files.uri, self._directory.split("/"))
+
     def types(self) -> Mapping[str, str]:
         """None: each file has the types that its chunk had."""
         return {}
+
+    def is_there(self) -> bool:
+        """Whether there is a place for files: a chunk of which every row failed has none."""
+        return self._files.is_there()
 
     def merge(
         self,

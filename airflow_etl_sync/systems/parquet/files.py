@@ -18,6 +18,13 @@ class LakeFiles(Protocol):
     def root(self) -> str:
         """Where they are, without login."""
 
+    @property
+    def uri(self) -> str:
+        """The same with the protocol of a bucket."""
+
+    def is_there(self) -> bool:
+        """Whether the root is a place on this machine, or a bucket."""
+
     def create(self, directory: str, name: str) -> AbstractContextManager[Any]:
         """Open a new file for writing; it is there when the block has ended well, in the place of one of that name."""
 
@@ -40,6 +47,13 @@ class DirectoryFiles:
     @property
     def root(self) -> str:
         return str(self._root)
+
+    @property
+    def uri(self) -> str:
+        return self.root
+
+    def is_there(self) -> bool:
+        return self._root.is_dir()
 
     @contextmanager
     def create(self, directory: str, name: str) -> Iterator[Any]:
@@ -85,6 +99,13 @@ class BucketFiles:
     @property
     def root(self) -> str:
         return self._prefix
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self._prefix}"
+
+    def is_there(self) -> bool:
+        return True
 
     def create(self, directory: str, name: str) -> AbstractContextManager[Any]:
         return self._objects.create(directory, name)

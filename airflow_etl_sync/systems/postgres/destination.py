@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from airflow_etl_sync.core.model import Counts, LoadRules, TableName
+from airflow_etl_sync.core.model import Counts, Dataset, LoadRules, TableName
 from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.systems.base import Landed, Merged, MergeKeys, StagedChunk, Tolerance
 from airflow_etl_sync.systems.postgres import sql
@@ -15,6 +15,7 @@ from airflow_etl_sync.systems.postgres.access import PostgresAccess, driver_of
 from airflow_etl_sync.systems.postgres.copying import copy_in
 from airflow_etl_sync.systems.postgres.fitting import fit
 from airflow_etl_sync.systems.postgres.merging import Merging
+from airflow_etl_sync.systems.postgres.naming import dataset_of
 from airflow_etl_sync.systems.postgres.packed import PACKING, bytes_of, columns_of, is_packed
 from airflow_etl_sync.systems.postgres.rejects import StagedRows
 from airflow_etl_sync.systems.postgres.target import open_target, read_columns, refuse_unfit
@@ -50,6 +51,11 @@ class PostgresDestination:
     @property
     def target(self) -> str:
         return str(self._table)
+
+    @property
+    def dataset(self) -> Dataset:
+        """The table as lineage names it."""
+        return dataset_of(self._access, self._table)
 
     def types(self) -> dict[str, str]:
         """The type of each of the table's columns, below any domain and without length or precision; none yet, none."""

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from airflow_etl_sync.core.model import LoadRules, TableName
+from airflow_etl_sync.core import dataset_names
+from airflow_etl_sync.core.model import Dataset, LoadRules, TableName
 from airflow_etl_sync.errors import DataError, DestinationError, SchemaError, StateError, explaining
 from airflow_etl_sync.state.turnstile import wait_for
 from airflow_etl_sync.systems.base import Landed, Merged, MergeKeys, StagedChunk, Tolerance
@@ -45,6 +46,14 @@ class SnowflakeDestination(ColumnarDestination):
         self._access = access
         self._schema = folded(table.schema) if table.schema else None
         self._there = folded(table.name)
+
+    @property
+    def dataset(self) -> Dataset:
+        """The table as lineage names it."""
+        names = ("account", "region", "database", "schema")
+        account, region, database, schema = (str(self._access.options.get(name) or "") for name in names)
+        located = f"{account}.{region}" if region and "." not in account else account
+        return dataset_names.in_snowflake(located, folded(database), self._schema or folded(schema), self._there)
 
     def types(self) -> Mapping[str, str]:
         """The type of each of the table's columns, as PostgreSQL calls the like; no table yet, none."""

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from airflow.sdk import DAG, BaseOperator
 
 from airflow_etl_sync import CdcSetUpOperator, CdcSyncOperator, IncrementalSyncOperator
+from tests.marts import MARTS
 
 HOSTILE = "<script>document.title='owned'</script>&\"' .. sync?x=1#"
 
@@ -55,6 +56,21 @@ with dag("again"):
 
 with dag("elsewhere"):
     sync("elsewhere", "unreachable")
+
+for system in MARTS:
+    with dag(f"prices_{system}"):
+        IncrementalSyncOperator(
+            task_id="sync",
+            sync_key=f"prices_{system}",
+            source_conn_id="shop_db",
+            table="public.prices",
+            cursor_field="changed",
+            destination_conn_id=f"mart_{system}",
+            destination_table="prices",
+            state_conn_id="warehouse",
+            max_errors=5,
+            full_refresh=True,
+        )
 
 with dag("captured"):
     set_up = CdcSetUpOperator(task_id="set_up", source_conn_id="shop_cdc")
