@@ -1,4 +1,4 @@
-"""Values that Snowflake would cut, or take for others."""
+"""Values that a warehouse would cut, or take for others."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from airflow_etl_sync.systems.snowflake.limits import misfits
-from airflow_etl_sync.systems.snowflake.types import TableColumn
+from airflow_etl_sync.systems.columnar.limits import misfits
+from airflow_etl_sync.systems.columnar.table import TableColumn
 
 YEAR_10000 = 253_402_300_800
 DAYS = YEAR_10000 // 86_400
