@@ -12,6 +12,7 @@ from tests.conftest import CONTRACT
 from tests.contract.systems import (
     DESTINATIONS,
     SOURCES,
+    BigQuerySystem,
     DeltaSystem,
     DestinationSystem,
     DuckDbSystem,
@@ -23,6 +24,7 @@ from tests.contract.systems import (
     SqlAlchemySystem,
     SqliteSystem,
 )
+from tests.bigquery_emulator import new_bigquery
 from tests.http_api import Reply, new_api
 from tests.mariadb import new_mariadb
 from tests.snowflake_emulator import new_snowflake
@@ -68,6 +70,9 @@ def destination_system(
     elif request.param == "snowflake":
         with new_snowflake() as snowflake:
             yield SnowflakeSystem(snowflake, state)
+    elif request.param == "bigquery":
+        with new_bigquery() as dataset:
+            yield BigQuerySystem(dataset, state)
     elif request.param == "sqlite":
         yield SqliteSystem(tmp_path / "warehouse.db", state)
     else:
