@@ -102,13 +102,12 @@ class BigQuery:
 @contextmanager
 def new_bigquery() -> Iterator[BigQuery]:
     """A dataset with a random name, dropped in the end."""
+    nobody = AnonymousCredentials()  # type: ignore[no-untyped-call]
     dataset = f"etl_sync_{secrets.token_hex(6)}"
-    found = BigQuery(
-        BigQueryAccess(
-            project=PROJECT, credentials=AnonymousCredentials(), dataset=dataset, endpoint=endpoint(),
-            patience_seconds=5,
-        )  # type: ignore[no-untyped-call]
-    )  # fmt: skip
+    access = BigQueryAccess(
+        project=PROJECT, credentials=nobody, dataset=dataset, endpoint=endpoint(), patience_seconds=5
+    )
+    found = BigQuery(access)
     found.execute("CREATE SCHEMA `{}`")
     yield found
     found.execute("DROP SCHEMA `{}` CASCADE")

@@ -1,6 +1,7 @@
-"""Starts the emulator of BigQuery (bqemulator), with three of its gaps closed; runs in the emulator's own environment.
+"""Starts the emulator of BigQuery (bqemulator), with its gaps closed; runs in the emulator's own environment.
 
-Scripts know no query parameters and no ``@@row_count`` there, and what a statement declares of a column is lost.
+Scripts know no query parameters and no ``@@row_count`` there, what a statement declares of a column is lost, and a
+BIGNUMERIC keeps five digits behind the point.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _Interpreter: Any = import_module("bqemulator.scripting.interpreter").ScriptInte
 
 _LEGACY = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN"}
 _WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE")
-_bound: ContextVar[list[dict[str, Any]]] = ContextVar("bound", default=[])
+_bound: ContextVar[tuple[dict[str, Any], ...]] = ContextVar("bound", default=())
 _declared: dict[str, dict[str, dict[str, Any]]] = {}
 """By a table's full name its columns, as REST has them."""
 
@@ -29,7 +30,7 @@ def mend_scripts() -> None:
     body, run, query = _executor._run_query_body, _Interpreter.run, _Interpreter._run_query
 
     async def remember_parameters(*, query_params: Any, **rest: Any) -> Any:
-        _bound.set(query_params or [])
+        _bound.set(tuple(query_params or ()))
         return await body(query_params=query_params, **rest)
 
     async def declare_parameters(self: Any, source: str) -> Any:
@@ -41,7 +42,7 @@ def mend_scripts() -> None:
 
     async def run_query(self: Any, statement: str) -> Any:
         counted = statement.replace("@@row_count", str(getattr(self, "row_count", 0)))
-        found = await query(self, re.sub(r"@(\w+)", r"bound_\1", counted))
+        found = await query(self, with_digits(re.sub(r"@(\w+)", r"bound_\1", counted)))
         if statement.lstrip().upper().startswith(_WRITES):
             self.row_count = found.column(0)[0].as_py() if found.num_rows else 0
         return found
@@ -56,7 +57,7 @@ def mend_columns() -> None:
     run_single, to_rest = _executor._run_single_sql, _tables._table_to_rest
 
     async def run_and_note(project: str, statement: str, *rest: Any, **more: Any) -> Any:
-        result = await run_single(project, statement, *rest, **more)
+        result = await run_single(project, with_digits(statement), *rest, **more)
         note(statement)
         return result
 
@@ -66,6 +67,11 @@ def mend_columns() -> None:
         return rest | {"schema": {"fields": [*columns.values()]}} if columns else rest
 
     _executor._run_single_sql, _tables._table_to_rest = run_and_note, as_declared
+
+
+def with_digits(statement: str) -> str:
+    """A statement whose BIGNUMERIC has 18 digits behind the point, of the 38 that DuckDB's numbers have."""
+    return re.sub(r"\bBIGNUMERIC\b(?!\()", "BIGNUMERIC(38, 18)", statement)
 
 
 def note(statement: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bigquery_emulator import new_bigquery
 from tests.conftest import CONTRACT
 from tests.contract.systems import (
     DESTINATIONS,
@@ -24,7 +25,6 @@ from tests.contract.systems import (
     SqlAlchemySystem,
     SqliteSystem,
 )
-from tests.bigquery_emulator import new_bigquery
 from tests.http_api import Reply, new_api
 from tests.mariadb import new_mariadb
 from tests.snowflake_emulator import new_snowflake

@@ -63,9 +63,7 @@ class Session:
             labels=_LABELS,
         )
         with path.open("rb") as file:
-            job = self._client.load_table_from_file(
-                file, table, job_config=config, timeout=REQUEST_SECONDS
-            )
+            job = self._client.load_table_from_file(file, table, job_config=config, timeout=REQUEST_SECONDS)
         job.result(retry=self._retry())
         return int(job.output_rows or 0)
 

@@ -74,8 +74,7 @@ def remembering(memory: str) -> MemoryStatements:
     table = quoted(memory)
     return MemoryStatements(
         find_landed=(
-            "SELECT chunk, content, inserted, updated\n"
-            f"FROM {table} WHERE target = ? AND run = ? ORDER BY chunk"
+            f"SELECT chunk, content, inserted, updated\nFROM {table} WHERE target = ? AND run = ? ORDER BY chunk"
         ),
         find_turn=f"SELECT MAX(turn) FROM {table} WHERE run IS NULL AND target = ? AND sync_key = ?",  # noqa: S608
         note_landed="",
