@@ -12,6 +12,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.auth.credentials import AnonymousCredentials
 
 from airflow_etl_sync.systems.bigquery.access import BigQueryAccess
 
@@ -30,14 +30,17 @@ REQUIRED = "ETL_SYNC_REQUIRE_BIGQUERY"
 PROJECT = "etl-sync"
 _ROOT = Path(__file__).parent.parent
 _PYTHON = _ROOT / ".venv-bigquery" / "bin" / "python"
+_OLDEST_PYTHON = 0x030B0000
 _SECONDS_TO_START = 90
 
 
 @lru_cache(maxsize=1)
 def endpoint() -> str:
     """Where the one server of this process is; it ends with the process."""
+    if sys.hexversion < _OLDEST_PYTHON:
+        pytest.skip("the emulator of BigQuery needs Python 3.11")
     if not _PYTHON.exists():
-        why = "the emulator of BigQuery needs an environment of its own: make test makes it, with Python 3.11 or newer"
+        why = "the emulator of BigQuery needs an environment of its own, .venv-bigquery: make test makes it"
         if os.environ.get(REQUIRED):
             pytest.fail(why)
         pytest.skip(why)
@@ -102,6 +105,8 @@ class BigQuery:
 @contextmanager
 def new_bigquery() -> Iterator[BigQuery]:
     """A dataset with a random name, dropped in the end."""
+    from google.auth.credentials import AnonymousCredentials
+
     nobody = AnonymousCredentials()  # type: ignore[no-untyped-call]
     dataset = f"etl_sync_{secrets.token_hex(6)}"
     access = BigQueryAccess(
