@@ -82,12 +82,16 @@ class BigQueryDestination(ColumnarDestination):
 
     def _enter(self, session: Session, mark: Mark) -> None:
         """Note that the sync loads the table, and stop before any work where the chunk may not land."""
-        session.execute(sql.create_memory(self._remembering))
+        if not session.columns(self._remembering):
+            session.execute(sql.create_memory(self._remembering))
         self._memory(session).refuse_landed(mark)
         session.execute(sql.enter_sync(self._remembering), [self._table.name, mark.sync_key] * 2)
 
     def _shape(self, session: Session, fitted: Fitted) -> None:
-        """Make the table, or the columns that the contract adds or widens; each is committed at once."""
+        """Make the table, or the columns that the contract adds or widens; each is committed at once.
+
+        :raises SchemaError: where the dataset gives new columns a collation
+        """
         shaping = fitted.shaping
         if shaping.created:
             key = {name: shaping.created[name] for name in fitted.ready.key}
@@ -96,6 +100,8 @@ class BigQueryDestination(ColumnarDestination):
             session.execute(sql.add_column(self._there, name, type_))
         for name, type_ in shaping.widened.items():
             session.execute(sql.widen_column(self._there, name, type_))
+        if shaping.created or shaping.added:
+            WarehouseTable.of(BIGQUERY, self._name, session.columns(self._there), fitted.declared)
 
     def _write(self, session: Session, there: str, fitted: Fitted, mark: Mark) -> Merged:
         """Merge and remember.

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from airflow_etl_sync.errors import SchemaError
 
 _COLUMN = re.compile(r"[^\W\d][\w &%=+:'<>#|-]{0,299}")
-_TABLE = re.compile(r"[\w -]{1,400}")
+_TABLE = re.compile(r"[\w -]{1,240}")
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _PROJECT = re.compile(r"[a-z0-9.:-]{1,100}")
 _RESERVED = (
-    "_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier", "_change_", "etl_sync_",
+    "_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier", "_change_",
 )  # fmt: skip
 
 

@@ -89,12 +89,17 @@ def merge(
     """Insert the staged rows that are not there, and change those that are and differ.
 
     :param values: by the name of a column the staged value, as an expression of the table's type
-    :param floats: the columns of the key that may be NaN, which equals nothing but is not distinct from itself
+    :param floats: the columns of the key that may be NaN, which equals nothing
     """
     names = {folded(name): name for name in values}
+
+    def compared(name: str, value: str) -> Sequence[str]:
+        """Equalities alone, since only by them can a MERGE join."""
+        return (f"IS_NAN({value})", f"IF(IS_NAN({value}), 0, {value})") if name in floats else (value,)
+
     return Upsert(
         table=quoted(table), staged=quoted(staged), values=values, key=key, rules=rules,
-        named=lambda name: names[folded(name)], quoted=quoted, same=dict.fromkeys(floats, "IS NOT DISTINCT FROM"),
+        named=lambda name: names[folded(name)], quoted=quoted, compared=compared,
     ).statement  # fmt: skip
 
 

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from airflow_etl_sync.core.model import LoadRules
 
 
+def itself(name: str, value: str) -> Sequence[str]:  # noqa: ARG001
+    """What is compared of a key whose values equal themselves."""
+    return (value,)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upsert:
     """A MERGE of staged rows, each key once, into a table.
@@ -19,7 +24,7 @@ class Upsert:
     :param rules: its columns are named as the stream has them
     :param named: the table's name of a column of the stream
     :param quoted: how a name is taken literally
-    :param same: how two values of a key are compared, where it is not by ``=``
+    :param compared: what of a key's value, an expression, is compared by ``=``
     """
 
     table: str
@@ -29,20 +34,24 @@ class Upsert:
     rules: LoadRules
     named: Callable[[str], str]
     quoted: Callable[[str], str]
-    same: Mapping[str, str]
+    compared: Callable[[str, str], Sequence[str]] = itself
 
     @property
     def statement(self) -> str:
         """Names are quoted, types are the warehouse's own."""
         staged = ",\n    ".join(f"{value} AS {self.quoted(name)}" for name, value in self.values.items())
-        same = " AND ".join(f"{self._there(name)} {self.same.get(name, '=')} {self._here(name)}" for name in self.key)
         listed, values = ", ".join(map(self.quoted, self.values)), ", ".join(map(self._here, self.values))
         return (
             f"MERGE INTO {self.table} AS target\n"
             f"USING (SELECT\n    {staged}\nFROM {self.staged}) AS source\n"
-            f"ON {same}\n{self._when_matched()}"
+            f"ON {self._same_key()}\n{self._when_matched()}"
             f"WHEN NOT MATCHED THEN INSERT ({listed})\nVALUES ({values})"
         )
+
+    def _same_key(self) -> str:
+        there = [each for name in self.key for each in self.compared(name, self._there(name))]
+        here = [each for name in self.key for each in self.compared(name, self._here(name))]
+        return " AND ".join(f"{one} = {other}" for one, other in zip(there, here, strict=True))
 
     def _when_matched(self) -> str:
         changing = [name for name in self.values if name not in self.key]

@@ -125,5 +125,5 @@ def merge(table: str, columns: Sequence[Written], key: Sequence[str], rules: Loa
     """
     return Upsert(
         table=quoted(table), staged=STAGED, values={column.name: column.value(n) for n, column in enumerate(columns)},
-        key=key, rules=rules, named=folded, quoted=quoted, same={},
+        key=key, rules=rules, named=folded, quoted=quoted,
     ).statement  # fmt: skip
