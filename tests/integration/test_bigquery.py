@@ -18,7 +18,8 @@ from sqlalchemy import Connection, Engine
 
 from airflow_etl_sync.core.model import Counts, LoadRules, TableName
 from airflow_etl_sync.errors import DataError, DestinationError, EtlSyncError, SchemaError, StateError
-from airflow_etl_sync.systems.base import Merged, Tolerance
+from airflow_etl_sync.systems import remembered
+from airflow_etl_sync.systems.base import Mark, Merged, Tolerance
 from airflow_etl_sync.systems.bigquery import sql
 from airflow_etl_sync.systems.bigquery.access import BigQueryAccess
 from airflow_etl_sync.systems.bigquery.destination import BigQueryDestination
@@ -159,35 +160,53 @@ def test_a_script_that_goes_on_without_its_worker_is_recalled(
 
 
 @pytest.mark.scenario("S12")
-def test_a_chunk_that_lands_while_it_is_staged_again_is_not_merged_twice(
-    warehouse_db: str, bigquery: BigQuery, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (mark_of(1), "Chunk 0 of 's' has been loaded by another try meanwhile"),
+        (mark_of(2), "A newer run of 's' has loaded t"),
+    ],
+)
+def test_a_script_that_another_has_overtaken_merges_nothing(
+    source_db: str, warehouse_db: str, bigquery: BigQuery, monkeypatch: pytest.MonkeyPatch, other: Mark, said: str
 ) -> None:
-    """The script of a dead worker ends between the question whether the chunk has landed and the retry's own script."""
-    state = PostgresAccess(warehouse_db).engine()
-    destination = BigQueryDestination(bigquery.access, TableName("t"), state)
-    run, scripts = Session.run, list[tuple[str, Mapping[str, Any]]]()
+    """The other, which goes by another lock, ends after this one has asked whether it may land."""
+    run = Session.run
 
-    def held(session: Session, script: str, values: Mapping[str, Any]) -> Answer:
-        scripts.append((script, values))
-        raise InterruptedError
+    def merge(database: str, mark: Mark, *rows: dict[str, Any]) -> Merged:
+        state = PostgresAccess(database).engine()
+        destination = BigQueryDestination(bigquery.access, TableName("t"), state)
+        chunk = stage(destination, batch_of(*rows), mark)
+        with state.begin() as connection:
+            return destination.merge(connection, chunk, len(rows), KEYS, LoadRules(), Tolerance())
 
-    def late(session: Session, script: str, values: Mapping[str, Any]) -> Answer:
-        assert run(session, script, values).rows[0][0] == "merged"
+    def overtaken(session: Session, script: str, values: Mapping[str, Any]) -> Answer:
+        monkeypatch.undo()
+        assert merge(source_db, other, row(1, 1, "other")).counts == Counts(inserted=1)
         return run(session, script, values)
 
-    def merge() -> Merged:
-        with state.begin() as connection:
-            batch, mark = batch_of(row(1, 1, "a"), row(2, 1, "b")), mark_of(1)
-            return destination.merge(connection, stage(destination, batch, mark), 2, KEYS, LoadRules(), Tolerance())
+    monkeypatch.setattr(Session, "run", overtaken)
+    with pytest.raises(StateError, match=said):
+        merge(warehouse_db, mark_of(1), row(1, 1, "a"), row(2, 1, "b"))
+    assert loaded(bigquery) == [(1, 1, "other")]
 
-    monkeypatch.setattr(Session, "run", held)
-    with pytest.raises(InterruptedError):
-        merge()
-    monkeypatch.setattr(Session, "run", late)
-    with pytest.raises(StateError, match="has been loaded by another try meanwhile"):
-        merge()
-    assert [row[0] for row in loaded(bigquery)] == [1, 2]
-    assert bigquery.execute("SELECT COUNT(*) FROM `{}.etl_sync_landed_t` WHERE run IS NOT NULL") == [(1,)]
+
+def test_what_nobody_asks_for_any_more_is_forgotten(warehouse_db: str, bigquery: BigQuery) -> None:
+    state = PostgresAccess(warehouse_db).engine()
+    destination = BigQueryDestination(bigquery.access, TableName("t"), state)
+
+    def land(mark: Mark) -> None:
+        with state.begin() as connection:
+            chunk = stage(destination, batch_of(row(1, mark.turn, "a")), mark)
+            destination.merge(connection, chunk, 1, KEYS, LoadRules(), Tolerance())
+
+    for turn in (1, 2, 3):
+        land(mark_of(turn))
+    land(mark_of(2, "backfill", yields=False, overtakes=False))
+    kept = "SELECT run FROM `{}.etl_sync_landed_t` WHERE run IS NOT NULL ORDER BY run"
+    assert bigquery.execute(kept) == [("backfill",), ("run3",)]
+    land(mark_of(remembered.WEEK + 3))
+    assert bigquery.execute(kept) == [(f"run{remembered.WEEK + 3}",)]
 
 
 def test_one_job_merges_and_remembers(

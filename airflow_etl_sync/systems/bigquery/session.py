@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 60.0
 """So long a server is asked again that cannot be reached, or is not well."""
-REQUEST_SECONDS = 60.0
+REQUEST_SECONDS = 30.0
 """So long one answer is waited for."""
+UPLOAD_SECONDS = 300.0
+"""The same of a file; a broken upload is taken up again six times, which takes a minute."""
 
 _LABELS = {"application": "airflow-etl-sync"}
 _NAMES = {"BOOLEAN": "BOOL", "FLOAT": "FLOAT64", "INTEGER": "INT64", "RECORD": "STRUCT"}
@@ -63,7 +65,7 @@ class Session:
             labels=_LABELS,
         )
         with path.open("rb") as file:
-            job = self._client.load_table_from_file(file, table, job_config=config, timeout=REQUEST_SECONDS)
+            job = self._client.load_table_from_file(file, table, job_config=config, timeout=UPLOAD_SECONDS)
         job.result(retry=self._retry())
         return int(job.output_rows or 0)
 
