@@ -78,7 +78,7 @@ def resolved(
     access = served.access
     extra = {"is_anonymous": True, "project": PROJECT, "dataset": access.dataset, "api_endpoint": access.endpoint}
     connections = {name: {"conn_type": "google_cloud_platform", **fields} for name, fields in GIVEN.items()}
-    connections["served"] = {"conn_type": "google_cloud_platform", "extra": extra}
+    connections["served"] = {"conn_type": "gcpbigquery", "extra": extra}
     connections["state"] = {"conn_type": "postgres", "host": "127.0.0.1", "port": 1, "schema": "state"}
     given = {
         f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields).replace("KEY_PATH", str(folder / "key.json"))

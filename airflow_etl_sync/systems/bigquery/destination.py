@@ -127,11 +127,11 @@ class BigQueryDestination(ColumnarDestination):
 
     def _noted(self, mark: Mark, merged: Merged) -> dict[str, Any]:
         """What the script writes down beside its own counts."""
+        forgotten = {"oldest": mark.turn - remembered.WEEK} if mark.overtakes else {}
         return {
             "target": self._table.name, "run": mark.extraction_id, "chunk": mark.number, "sync_key": mark.sync_key,
-            "turn": mark.turn, "oldest": mark.turn - remembered.WEEK, "yields": mark.yields,
-            "content": json.dumps(remembered.to_json(merged, mark.position)),
-        }  # fmt: skip
+            "turn": mark.turn, "yields": mark.yields, "content": json.dumps(remembered.to_json(merged, mark.position)),
+        } | forgotten  # fmt: skip
 
     def _memory(self, session: Session) -> BigQueryMemory:
         return BigQueryMemory(session, sql.remembering(self._remembering), self._table.name, self._name)

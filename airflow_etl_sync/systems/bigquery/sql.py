@@ -111,7 +111,7 @@ def script(memory: str, table: str, merging: str, *, yields: bool, overtakes: bo
     (`DML <https://cloud.google.com/bigquery/docs/data-manipulation-language>`__). A script without an exception handler
     that fails is rolled back (`transactions <https://cloud.google.com/bigquery/docs/transactions>`__).
 
-    Bound by name: target, run, chunk, sync_key, turn, oldest, yields, content and most_rows.
+    Bound by name: target, run, chunk, sync_key, turn, yields, content and most_rows; where it overtakes, oldest too.
     """
     there, counted = quoted(memory), f"(SELECT COUNT(*) FROM {quoted(table)})"  # noqa: S608
     newer = (
