@@ -101,8 +101,6 @@ def column_of(definition: Any) -> dict[str, Any]:
             found["mode"] = "REQUIRED"
         elif isinstance(kind, _exp.DefaultColumnConstraint):
             found["defaultValueExpression"] = kind.this.sql("bigquery")
-        elif isinstance(kind, _exp.CollateColumnConstraint):
-            found["collation"] = kind.this.name
     return found
 
 

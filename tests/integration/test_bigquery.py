@@ -20,6 +20,7 @@ from airflow_etl_sync.core.model import Counts, LoadRules, TableName
 from airflow_etl_sync.errors import DataError, DestinationError, EtlSyncError, SchemaError, StateError
 from airflow_etl_sync.systems import remembered
 from airflow_etl_sync.systems.base import Mark, Merged, Tolerance
+from airflow_etl_sync.systems.bigquery import session as jobs
 from airflow_etl_sync.systems.bigquery import sql
 from airflow_etl_sync.systems.bigquery.access import BigQueryAccess
 from airflow_etl_sync.systems.bigquery.destination import BigQueryDestination
@@ -362,6 +363,22 @@ def test_tables_that_cannot_be_loaded_are_refused(
     fill(source, 1)
     with pytest.raises(SchemaError, match=said):
         world.run()
+
+
+def test_a_dataset_whose_texts_are_compared_otherwise_is_refused(
+    world: LakeWorld, source: psycopg.Connection, bigquery: BigQuery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The emulator has no collations, so its answer is changed: new columns have the dataset's."""
+    plain = jobs._declared
+
+    def collated(field: Any) -> str:
+        return plain(field).replace("STRING", "STRING COLLATE und:ci")
+
+    monkeypatch.setattr(jobs, "_declared", collated)
+    fill(source, 1)
+    with pytest.raises(SchemaError, match="Column v of 't' is a STRING COLLATE und:ci, which does not hold"):
+        world.run()
+    assert loaded(bigquery) == []
 
 
 def test_no_table_is_made_where_none_is_to_be(world: LakeWorld, source: psycopg.Connection) -> None:

@@ -21,6 +21,9 @@ DAYS = YEAR_10000 // 86_400
         ("VARCHAR(3)", pa.array(["äöü", "äöüß", None, ""]), [False, True, False, False]),
         ("VARCHAR", pa.array(["x" * 100_000]), [False]),
         ("BINARY(2)", pa.array([b"ab", b"abc", None]), [False, True, False]),
+        ("STRING(3)", pa.array(["äöü", "äöüß", None]), [False, True, False]),
+        ("BYTES(2)", pa.array([b"ab", b"abc"]), [False, True]),
+        ("NUMERIC(1)", pa.array([1]), [False]),
         ("DATE", pa.array([date.min, date.max, None]), [False] * 3),
         ("DATE", pa.array([DAYS - 1, DAYS, -800_000], pa.date32()), [False, True, True]),
         ("TIMESTAMP_NTZ(9)", pa.array([datetime.max, None]), [False, False]),  # noqa: DTZ901
