@@ -1,4 +1,4 @@
-"""Names as BigQuery takes them: those of columns differ by more than their case, and no name can hold any letter.
+"""Names as BigQuery takes them: columns must differ by more than their case, and not every sign may stand in a name.
 
 The rules: `columns <https://cloud.google.com/bigquery/docs/schemas#column_names>`__,
 `tables <https://cloud.google.com/bigquery/docs/tables#table_naming>`__,
