@@ -15,6 +15,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BIGQUERY := .venv-bigquery
+BIGQUERY_STAMP := $(BIGQUERY)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help test test-system test-compat soak bench bench-growth lint format types wheel demo ui pictures clean
@@ -27,11 +29,17 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,test,dev]'
 	touch $@
 
-test: $(STAMP) ## run every test, by WORKERS processes; PYTEST_ARGS="-k name" chooses
-	$(BIN)/python -m pytest tests --numprocesses $(WORKERS) --dist loadfile --durations=15 $(PYTEST_ARGS)
+# The emulator of BigQuery takes another DuckDB and sqlglot than the rest of the tests.
+$(BIGQUERY_STAMP): tests/bigquery_emulator.txt
+	test -x $(BIGQUERY)/bin/python || $(PYTHON) -m venv $(BIGQUERY)
+	$(BIGQUERY)/bin/python -m pip install --quiet --requirement tests/bigquery_emulator.txt
+	touch $@
 
-test-system: $(STAMP) ## run the integration tests on the system's PostgreSQL 15, where it is installed, by WORKERS processes
-	tests/system_postgres.sh $(BIN)/python -m pytest tests/integration --numprocesses $(WORKERS) --dist loadfile \
+test: $(STAMP) $(BIGQUERY_STAMP) ## run every test, by WORKERS processes; PYTEST_ARGS="-k name" chooses
+	ETL_SYNC_REQUIRE_BIGQUERY=1 $(BIN)/python -m pytest tests --numprocesses $(WORKERS) --dist loadfile --durations=15 $(PYTEST_ARGS)
+
+test-system: $(STAMP) $(BIGQUERY_STAMP) ## run the integration tests on the system's PostgreSQL 15, where it is installed, by WORKERS processes
+	ETL_SYNC_REQUIRE_BIGQUERY=1 tests/system_postgres.sh $(BIN)/python -m pytest tests/integration --numprocesses $(WORKERS) --dist loadfile \
 		--durations=5 $(PYTEST_ARGS)
 
 test-compat: $(STAMP) ## run a part of the tests on PAIRS="3.1:3.10 3.2:3.13" of Airflow and Python, with our oldest dependencies
@@ -72,5 +80,5 @@ pictures: $(STAMP) ## take the pictures in docs/images anew; needs Chromium and 
 	$(BIN)/python -m tests.page.pictures docs/images
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .bench .compat dist build .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BIGQUERY) .bench .compat dist build .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

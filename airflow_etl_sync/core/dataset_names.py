@@ -52,6 +52,11 @@ def in_snowflake(account: str, database: str, schema: str, table: str) -> Datase
     return Dataset(f"snowflake://{locator}", f"{database}.{schema}.{table}")
 
 
+def in_bigquery(project: str, dataset: str, table: str) -> Dataset:
+    """A table of BigQuery."""
+    return Dataset("bigquery", f"{project}.{dataset}.{table}")
+
+
 def in_folder(root: str, parts: Sequence[str] = ()) -> Dataset:
     """A folder of files.
 

@@ -114,6 +114,12 @@ def _sqlite(conn_id: str, connection: Any) -> DatabaseAccess:
     return sqlite_writer(path)
 
 
+def _bigquery(conn_id: str, connection: Any, table: TableName, state: Engine) -> TypedDestination:
+    from airflow_etl_sync.hooks.bigquery import bigquery_destination
+
+    return bigquery_destination(conn_id, connection, table, state)
+
+
 def _delta(conn_id: str, connection: Any, table: TableName, state: Engine) -> TypedDestination:
     from airflow_etl_sync.hooks.delta import delta_destination
 
@@ -140,6 +146,8 @@ def _snowflake(conn_id: str, connection: Any, table: TableName, state: Engine) -
 
 _ROLE = "destination"
 _MAKERS: Mapping[str, Maker] = {
+    "google_cloud_platform": _bigquery,
+    "gcpbigquery": _bigquery,
     "delta_lake": _delta,
     "duckdb": _duckdb,
     "parquet_lake": _parquet,

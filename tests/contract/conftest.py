@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.bigquery_emulator import new_bigquery
 from tests.conftest import CONTRACT
 from tests.contract.systems import (
     DESTINATIONS,
     SOURCES,
+    BigQuerySystem,
     DeltaSystem,
     DestinationSystem,
     DuckDbSystem,
@@ -68,6 +70,9 @@ def destination_system(
     elif request.param == "snowflake":
         with new_snowflake() as snowflake:
             yield SnowflakeSystem(snowflake, state)
+    elif request.param == "bigquery":
+        with new_bigquery() as dataset:
+            yield BigQuerySystem(dataset, state)
     elif request.param == "sqlite":
         yield SqliteSystem(tmp_path / "warehouse.db", state)
     else:

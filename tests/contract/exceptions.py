@@ -53,6 +53,8 @@ DESTINATION_EXCEPTIONS: dict[tuple[str, str], str] = {
     ("duckdb", "types exact"): "no infinite date, no NaN in a decimal; times and boundless `numeric` are texts",
     ("snowflake", "types exact"): "as DuckDB; -0.0 counts as 0.0",
     ("snowflake", "schema contracts"): "of the columns only numbers are widened",
+    ("bigquery", "types exact"): "as DuckDB; -0.0 counts as 0.0",
+    ("bigquery", "schema contracts"): "of the columns only numbers are widened",
     ("parquet", "idempotent replay"): "each chunk is added once; what a later run reads again is added again",
     ("parquet", "newest run"): "the rows of both are added",
     ("parquet", "conflict strategies"): "none: all rows are added, and a strategy is refused",

@@ -27,6 +27,7 @@ _TITLES = {
     "delta": "Delta Lake",
     "duckdb": "DuckDB",
     "snowflake": "Snowflake (emulated)",
+    "bigquery": "BigQuery (emulated)",
     "parquet": "Parquet files",
     "files": "files",
 }

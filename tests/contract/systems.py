@@ -19,6 +19,7 @@ from psycopg.sql import SQL, Identifier
 from airflow_etl_sync.core.endpoint import Endpoint
 from airflow_etl_sync.core.model import Stream, TableName
 from airflow_etl_sync.systems.base import Destination, PlanningSource
+from airflow_etl_sync.systems.bigquery.destination import BigQueryDestination
 from airflow_etl_sync.systems.database.access import DatabaseAccess, sqlite_access, sqlite_writer
 from airflow_etl_sync.systems.database.destination import DatabaseDestination
 from airflow_etl_sync.systems.database.source import DatabaseSource
@@ -30,13 +31,14 @@ from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from airflow_etl_sync.systems.postgres.destination import PostgresDestination
 from airflow_etl_sync.systems.postgres.source import PostgresSource
 from airflow_etl_sync.systems.snowflake.destination import SnowflakeDestination
+from tests.bigquery_emulator import BigQuery
 from tests.http_api import Api, Asked, Reply
 from tests.mariadb import MariaDb
 from tests.snowflake_emulator import Snowflake
 
 DATABASES = ("postgres", "mariadb", "sqlite", "sqlalchemy")
 SOURCES = (*DATABASES, "http", "files")
-DESTINATIONS = (*DATABASES, "delta", "duckdb", "snowflake", "parquet")
+DESTINATIONS = (*DATABASES, "delta", "duckdb", "snowflake", "bigquery", "parquet")
 
 
 class SourceSystem(Protocol):
@@ -409,3 +411,20 @@ class SnowflakeSystem:
 
     def rows(self, table: str) -> list[tuple[Any, ...]]:
         return self.database.execute(f"SELECT * FROM {table} ORDER BY 1")
+
+
+@dataclass(frozen=True, slots=True)
+class BigQuerySystem:
+    """:param state: the conninfo of the state's database"""
+
+    dataset: BigQuery
+    state: str
+
+    def destination(self, table: str) -> Destination:
+        return BigQueryDestination(self.dataset.access, TableName(table), PostgresAccess(self.state).engine())
+
+    def execute(self, *statements: str) -> Any:
+        return self.dataset.execute(*statements)
+
+    def rows(self, table: str) -> list[tuple[Any, ...]]:
+        return self.dataset.execute(f"SELECT * FROM `{{}}.{table}` ORDER BY 1")

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.bigquery_emulator import PROJECT, new_bigquery
 from tests.dags.conftest import Airflow, running_airflow
 from tests.dags.telling import events_of, name_of, names
 from tests.mariadb import new_mariadb
@@ -20,7 +21,7 @@ from tests.snowflake_emulator import new_snowflake
 Request = pytest.FixtureRequest
 ROWS = 7
 SECRET = "kept-from-everybody"
-SYSTEMS = ("mysql", "sqlite", "duckdb", "delta", "delta_s3", "parquet", "parquet_s3", "snowflake")
+SYSTEMS = ("mysql", "sqlite", "duckdb", "delta", "delta_s3", "parquet", "parquet_s3", "snowflake", "bigquery")
 Name = tuple[str, str]
 
 
@@ -113,6 +114,16 @@ def in_snowflake(airflow: Airflow, _: Path, __: Request) -> Iterator[Name]:
         yield "snowflake://org-shop", f"{options['database'].upper()}.PUBLIC.PRICES"
 
 
+@contextmanager
+def in_bigquery(airflow: Airflow, _: Path, __: Request) -> Iterator[Name]:
+    with new_bigquery() as made:
+        made.execute("CREATE SCHEMA mart")
+        extra = {"is_anonymous": True, "project": PROJECT, "api_endpoint": made.access.endpoint, "dataset": "mart"}
+        airflow.connect("mart", "", conn_type="google_cloud_platform", extra=extra)
+        yield "bigquery", f"{PROJECT}.mart.prices"
+        made.execute("DROP SCHEMA mart CASCADE")
+
+
 MADE: dict[str, Callable[..., Any]] = {
     "mysql": in_mysql,
     "sqlite": in_sqlite,
@@ -122,6 +133,7 @@ MADE: dict[str, Callable[..., Any]] = {
     "delta_s3": in_bucket("delta_lake"),
     "parquet_s3": in_bucket("parquet_lake"),
     "snowflake": in_snowflake,
+    "bigquery": in_bigquery,
 }
 
 

@@ -39,6 +39,7 @@ HEAVY = {
     "adbc_driver_postgresql",
     "deltalake",
     "duckdb",
+    "google",
     "numpy",
     "pandas",
     "polars",

@@ -10,9 +10,9 @@ import pytest
 from airflow_etl_sync.core.model import ConflictStrategy, LoadRules
 from airflow_etl_sync.errors import SchemaError
 from airflow_etl_sync.systems.snowflake import sql
-from airflow_etl_sync.systems.snowflake.names import folded, told_apart, unfolded
+from airflow_etl_sync.systems.snowflake.names import folded, unfolded
 from airflow_etl_sync.systems.snowflake.sql import Written
-from airflow_etl_sync.systems.snowflake.types import arrow_type_of, declared_type, wider
+from airflow_etl_sync.systems.snowflake.types import SNOWFLAKE, arrow_type_of, declared_type, wider
 
 NUMBER = "NUMBER(38,0)"
 ID, AT = (
@@ -120,9 +120,9 @@ def test_names_fold_as_they_do_without_quotes(name: str, there: str) -> None:
 
 
 def test_two_names_that_are_one_there_are_refused() -> None:
-    assert told_apart(["id", "Id", "A b"]) == {"ID": "id", "Id": "Id", "A b": "A b"}
+    assert SNOWFLAKE.told_apart(["id", "Id", "A b"]) == {"ID": "id", "Id": "Id", "A b": "A b"}
     with pytest.raises(SchemaError, match="The columns 'id' and 'ID' are one in Snowflake"):
-        told_apart(["id", "ID"])
+        SNOWFLAKE.told_apart(["id", "ID"])
 
 
 @pytest.mark.parametrize(

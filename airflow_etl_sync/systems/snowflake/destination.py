@@ -8,25 +8,24 @@ from typing import TYPE_CHECKING
 
 from airflow_etl_sync.core import dataset_names
 from airflow_etl_sync.core.model import Dataset, LoadRules, TableName
-from airflow_etl_sync.errors import DataError, DestinationError, SchemaError, StateError, explaining
+from airflow_etl_sync.errors import DestinationError, explaining
 from airflow_etl_sync.state.turnstile import wait_for
 from airflow_etl_sync.systems.base import Landed, Merged, MergeKeys, StagedChunk, Tolerance
 from airflow_etl_sync.systems.columnar.destination import ColumnarDestination
 from airflow_etl_sync.systems.columnar.memory import Memory
-from airflow_etl_sync.systems.columnar.rows import Ready, make_ready, refuse_lacking
+from airflow_etl_sync.systems.columnar.table import WarehouseTable
 from airflow_etl_sync.systems.columnar.types import type_name
+from airflow_etl_sync.systems.columnar.warehouse import Fitted, Shaping, mark_of
 from airflow_etl_sync.systems.snowflake import sql
 from airflow_etl_sync.systems.snowflake.access import SnowflakeAccess
 from airflow_etl_sync.systems.snowflake.faults import snowflake_fault_of
 from airflow_etl_sync.systems.snowflake.names import folded
 from airflow_etl_sync.systems.snowflake.session import Session
 from airflow_etl_sync.systems.snowflake.staging import stage_rows
-from airflow_etl_sync.systems.snowflake.table import SnowflakeTable
 from airflow_etl_sync.systems.snowflake.turn import Turn
-from airflow_etl_sync.systems.snowflake.types import declared_type, wider
+from airflow_etl_sync.systems.snowflake.types import SNOWFLAKE, declared_type, wider
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from sqlalchemy import Connection, Engine
 
 
@@ -58,7 +57,7 @@ class SnowflakeDestination(ColumnarDestination):
     def types(self) -> Mapping[str, str]:
         """The type of each of the table's columns, as PostgreSQL calls the like; no table yet, none."""
         with self._explaining(f"look at {self._name!r}"), self._access.open(self._schema) as session:
-            known = SnowflakeTable.of(self._name, session.columns(self._there), ()).types
+            known = WarehouseTable.of(SNOWFLAKE, self._name, session.columns(self._there), ()).types
             return {name: type_name(type_) for name, type_ in known.items()}
 
     def merge(
@@ -70,24 +69,18 @@ class SnowflakeDestination(ColumnarDestination):
         rules: LoadRules,
         tolerance: Tolerance,
     ) -> Merged:
-        chunk, mark = self._staged.pop(staged.name), staged.mark
-        if mark is None:
-            raise StateError("A chunk that lands elsewhere needs a mark by which it is remembered.")
+        chunk, mark = self._staged.pop(staged.name), mark_of(staged)
         wait_for(connection, self._target)
         with self._explaining(f"merge rows into {self._name!r}"), self._access.open(self._schema) as session:
             turn = Turn(session, self._memory(session), mark)
             turn.enter()
-            table = SnowflakeTable.of(self._name, session.columns(self._there), _names(chunk, rules))
-            ready = make_ready(
-                self._name, table.types, table.required, chunk, rows, keys, rules, tolerance, wider, table.misfits
-            )
-            source = ready.with_time()
-            refuse_lacking(self._name, table.types, table.demanded, source, rules)
-            self._shape(session, table, ready, source.schema)
-            stage_rows(session, source)
+            columns = session.columns(self._there)
+            fitted = Fitted.of(SNOWFLAKE, wider, self._name, columns, chunk, rows, keys, rules, tolerance)
+            self._shape(session, fitted.shaping)
+            stage_rows(session, fitted.source)
             with session.transaction():
                 turn.begin()
-                merged = self._write(session, table, ready, source.schema)
+                merged = self._write(session, fitted)
                 turn.end(merged)
         return merged
 
@@ -99,29 +92,22 @@ class SnowflakeDestination(ColumnarDestination):
         ):
             return self._memory(session).landed(extraction_id) if session.columns(sql.LANDED) else {}
 
-    def _shape(self, session: Session, table: SnowflakeTable, ready: Ready, schema: pa.Schema) -> None:
+    def _shape(self, session: Session, shaping: Shaping) -> None:
         """Make the table, or the columns that the contract adds or widens; each is committed at once."""
-        types = {folded(field.name): declared_type(field.type) for field in schema}
-        if not table.types:
-            if not ready.rules.create_table:
-                raise SchemaError(
-                    f"The destination has no table {self._name!r} and create_table is off: create it first."
-                )
-            session.execute(sql.create_table(self._there, types))
-        for name in ready.fitted.added:
-            session.execute(sql.add_column(self._there, folded(name), types[folded(name)]))
-        for name in ready.fitted.widened:
-            session.execute(sql.widen_column(self._there, folded(name), types[folded(name)]))
+        if shaping.created:
+            session.execute(sql.create_table(self._there, {folded(n): type_ for n, type_ in shaping.created.items()}))
+        for name, type_ in shaping.added.items():
+            session.execute(sql.add_column(self._there, folded(name), type_))
+        for name, type_ in shaping.widened.items():
+            session.execute(sql.widen_column(self._there, folded(name), type_))
 
-    def _write(self, session: Session, table: SnowflakeTable, ready: Ready, schema: pa.Schema) -> Merged:
+    def _write(self, session: Session, fitted: Fitted) -> Merged:
+        ready = fitted.ready
         key = [folded(name) for name in ready.key]
-        told = session.told(sql.merge(self._there, _written(table, schema), key, ready.rules))
+        told = session.told(sql.merge(self._there, _written(fitted), key, ready.rules))
         inserted, updated = told.get("number of rows inserted", 0), told.get("number of rows updated", 0)
         if inserted + updated > ready.table.num_rows:
-            raise DataError(
-                f"The table {self._name!r} has several rows of one key ({', '.join(ready.key)}): leave one of each. "
-                "The chunk is not loaded."
-            )
+            raise fitted.several_of_one_key()
         return ready.merged(inserted, updated)
 
     def _memory(self, session: Session) -> Memory:
@@ -131,13 +117,9 @@ class SnowflakeDestination(ColumnarDestination):
         return explaining(DestinationError, doing, snowflake_fault_of)
 
 
-def _names(chunk: pa.Table, rules: LoadRules) -> list[str]:
-    return [*chunk.schema.names, *filter(None, [rules.synced_at_column])]
-
-
-def _written(table: SnowflakeTable, schema: pa.Schema) -> Sequence[sql.Written]:
-    types = [declared_type(field.type) for field in schema]
+def _written(fitted: Fitted) -> Sequence[sql.Written]:
+    staged = {field.name: declared_type(field.type) for field in fitted.source.schema}
     return [
-        sql.Written(name=folded(field.name), staged=type_, declared=table.declared(field.name, type_))
-        for field, type_ in zip(schema, types, strict=True)
+        sql.Written(name=folded(name), staged=staged[name], declared=declared)
+        for name, declared in fitted.declared.items()
     ]

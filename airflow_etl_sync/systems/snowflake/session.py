@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from airflow_etl_sync.systems.columnar.table import TableColumn
 from airflow_etl_sync.systems.snowflake import sql
 from airflow_etl_sync.systems.snowflake.faults import is_absent
-from airflow_etl_sync.systems.snowflake.types import TableColumn
 
 if TYPE_CHECKING:
     from snowflake.connector.cursor import SnowflakeCursor

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from airflow_etl_sync.core.model import LoadRules
 from airflow_etl_sync.systems.columnar.memory import MemoryStatements
+from airflow_etl_sync.systems.columnar.upsert import Upsert
 from airflow_etl_sync.systems.snowflake.names import folded, quoted
 
 BEGIN = "BEGIN TRANSACTION"
@@ -122,40 +123,7 @@ def merge(table: str, columns: Sequence[Written], key: Sequence[str], rules: Loa
 
     :param key: Snowflake's names of the columns that name a record
     """
-    names = [column.name for column in columns]
-    staged = ",\n    ".join(f"{column.value(place)} AS {quoted(column.name)}" for place, column in enumerate(columns))
-    same = " AND ".join(f"{_target(name)} = {_source(name)}" for name in key)
-    listed, values = ", ".join(map(quoted, names)), ", ".join(map(_source, names))
-    return (  # names are quoted, types are Snowflake's own
-        f"MERGE INTO {quoted(table)} AS target\n"
-        f"USING (SELECT\n    {staged}\nFROM {STAGED}) AS source\n"
-        f"ON {same}\n{_when_matched(names, key, rules)}"
-        f"WHEN NOT MATCHED THEN INSERT ({listed})\nVALUES ({values})"
-    )
-
-
-def _when_matched(names: Sequence[str], key: Sequence[str], rules: LoadRules) -> str:
-    changing = [name for name in names if name not in key]
-    synced_at = rules.synced_at_column and folded(rules.synced_at_column)
-    compared = [name for name in changing if name != synced_at]
-    if rules.conflict == "dest_wins" or not compared:
-        return ""
-    changes = ",\n    ".join(f"{quoted(name)} = {_new_value(name, rules)}" for name in changing)
-    differs = "\n    OR ".join(f"{_new_value(name, rules)} IS DISTINCT FROM {_target(name)}" for name in compared)
-    newer = ""
-    if rules.conflict == "latest_wins" and rules.conflict_field:
-        there, here = _target(folded(rules.conflict_field)), _source(folded(rules.conflict_field))
-        newer = f"({there} IS NULL OR {here} >= {there})\n    AND "
-    return f"WHEN MATCHED AND {newer}({differs}) THEN UPDATE SET\n    {changes}\n"
-
-
-def _new_value(name: str, rules: LoadRules) -> str:
-    return f"COALESCE({_source(name)}, {_target(name)})" if rules.conflict == "merge_non_null" else _source(name)
-
-
-def _source(name: str) -> str:
-    return f"source.{quoted(name)}"
-
-
-def _target(name: str) -> str:
-    return f"target.{quoted(name)}"
+    return Upsert(
+        table=quoted(table), staged=STAGED, values={column.name: column.value(n) for n, column in enumerate(columns)},
+        key=key, rules=rules, named=folded, quoted=quoted,
+    ).statement  # fmt: skip

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from airflow_etl_sync.systems.columnar.table import Warehouse
 from airflow_etl_sync.systems.columnar.types import MOST_DIGITS
+from airflow_etl_sync.systems.snowflake.names import folded, unfolded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -15,31 +16,6 @@ _NUMBER = re.compile(r"NUMBER\((\d+),\s*(\d+)\)")
 _SIZED = re.compile(r"(VARCHAR|BINARY)\((\d+)\)")
 _MOMENT = re.compile(r"(TIME|TIMESTAMP_NTZ|TIMESTAMP_LTZ|TIMESTAMP_TZ)\((\d+)\)")
 _MICROSECONDS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class TableColumn:
-    """A column as Snowflake describes it.
-
-    :param name: Snowflake's
-    :param declared: such as ``NUMBER(38,0)``
-    :param has_default: whether it gets a value where none is given
-    """
-
-    name: str
-    declared: str
-    takes_null: bool
-    has_default: bool
-
-    @property
-    def base(self) -> str:
-        return self.declared.partition("(")[0]
-
-    @property
-    def longest(self) -> int | None:
-        """How many letters or bytes it holds, where it counts them."""
-        sized = _SIZED.fullmatch(self.declared)
-        return int(sized[2]) if sized else None
 
 
 def arrow_type_of(declared: str) -> pa.DataType | None:
@@ -96,3 +72,14 @@ def wider(column: pa.DataType, values: pa.DataType) -> pa.DataType | None:
         return None
     is_wider = values.scale == column.scale and values.precision > column.precision
     return values if is_wider else None
+
+
+SNOWFLAKE = Warehouse(
+    title="Snowflake",
+    named=folded,
+    known_as=str,
+    unnamed=unfolded,
+    arrow_type_of=arrow_type_of,
+    declared_type=declared_type,
+    instead="times of 6 or 9 digits, VARCHAR for JSON",
+)

@@ -1,4 +1,4 @@
-"""Values that an Arrow type holds and a column of Snowflake does not."""
+"""Values that an Arrow type holds and a column of a warehouse does not."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import date, datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow_etl_sync.systems.snowflake.types import TableColumn
-
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from airflow_etl_sync.systems.columnar.table import TableColumn
 
 
 def misfits(column: TableColumn, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:

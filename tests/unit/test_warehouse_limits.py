@@ -1,4 +1,4 @@
-"""Values that Snowflake would cut, or take for others."""
+"""Values that a warehouse would cut, or take for others."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from airflow_etl_sync.systems.snowflake.limits import misfits
-from airflow_etl_sync.systems.snowflake.types import TableColumn
+from airflow_etl_sync.systems.columnar.limits import misfits
+from airflow_etl_sync.systems.columnar.table import TableColumn
 
 YEAR_10000 = 253_402_300_800
 DAYS = YEAR_10000 // 86_400
@@ -21,6 +21,9 @@ DAYS = YEAR_10000 // 86_400
         ("VARCHAR(3)", pa.array(["äöü", "äöüß", None, ""]), [False, True, False, False]),
         ("VARCHAR", pa.array(["x" * 100_000]), [False]),
         ("BINARY(2)", pa.array([b"ab", b"abc", None]), [False, True, False]),
+        ("STRING(3)", pa.array(["äöü", "äöüß", None]), [False, True, False]),
+        ("BYTES(2)", pa.array([b"ab", b"abc"]), [False, True]),
+        ("NUMERIC(1)", pa.array([1]), [False]),
         ("DATE", pa.array([date.min, date.max, None]), [False] * 3),
         ("DATE", pa.array([DAYS - 1, DAYS, -800_000], pa.date32()), [False, True, True]),
         ("TIMESTAMP_NTZ(9)", pa.array([datetime.max, None]), [False, False]),  # noqa: DTZ901
