@@ -15,6 +15,7 @@ import pytest
 
 from airflow_etl_sync.cdc.binlog.events import DELETES
 from airflow_etl_sync.cdc.binlog.log import BinaryLog
+from airflow_etl_sync.cdc.binlog.restarts import WholeLog
 from airflow_etl_sync.errors import SourceError, StateError
 from airflow_etl_sync.journey.cdc_pieces import CaptureLimits
 from airflow_etl_sync.state.cdc_pipelines import Pipeline
@@ -235,6 +236,25 @@ def test_a_transaction_that_a_crash_has_cut_off_was_none(
         assert (counts.inserted, counts.deleted, counts.errors) == (0, 0, 0)
         assert copied(warehouse) == told(mortal.shop)
     assert scalar(warehouse, "SELECT sum(rows_extracted) FROM etl_sync.sync_run WHERE kind = 'cdc'") == 5
+
+
+@pytest.mark.scenario("C06")
+def test_a_cut_that_nothing_tells_of_is_not_joined_to_what_follows(
+    mortal: BinlogCapture, mariadb: LoggingServer, warehouse: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the next file did not say that the server had started before it."""
+    begins, file = crash_in_mid_transaction(mariadb, mortal.shop), mariadb.newest_file
+    with file.open("r+b") as written:
+        written.truncate(ends_of_events(file.read_bytes(), begins)[-1][1])
+    mariadb.start()
+    mortal.shop.execute("UPDATE t SET v = 'changed' WHERE id = 1")
+    with monkeypatch.context() as patched:
+        patched.setattr(WholeLog, "_first_since_restart", lambda *_: None)
+        with pytest.raises(StateError, match=r"does not end in its file of the log.*resync"):
+            mortal.run()
+    assert copied(warehouse) == BEFORE
+    mortal.run()
+    assert copied(warehouse) == told(mortal.shop)
 
 
 @pytest.mark.scenario("C05")
