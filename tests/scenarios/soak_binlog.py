@@ -46,6 +46,10 @@ from tests.scenarios.soak_table import Difference, Key
 from tests.scenarios.soaking import Soak
 from tests.scenarios.world import scalar
 
+FAILPOINTS_HERE = tuple(
+    point.replace("cdc.postgres.slot:ReplicationSlot", "cdc.binlog.log:BinaryLog") for point in FAILPOINTS
+)
+WHILE_COPYING = (*FAILPOINTS_HERE[:4], "after state.cdc_pipelines:mark_ready")
 AS_TEXT = frozenset({"doc", "uuid"})
 DATABASE = "soak"
 COLUMNS = "SELECT column_name FROM information_schema.columns \
@@ -69,13 +73,18 @@ class BinlogWork:
 
 @dataclass(slots=True)
 class BinlogMaker:
-    """:param copies_killed: tries that were killed before each table was copied"""
+    """
+    :param copies_killed: tries that were killed before each table was copied
+    :param is_copying: whether no run of the stream has been done yet
+    """
 
     world: BinlogCapture
     copies_killed: int = 0
-    failpoints: tuple[str, ...] = tuple(
-        point.replace("cdc.postgres.slot:ReplicationSlot", "cdc.binlog.log:BinaryLog") for point in FAILPOINTS
-    )
+    is_copying: bool = True
+
+    @property
+    def failpoints(self) -> tuple[str, ...]:
+        return WHILE_COPYING if self.is_copying else FAILPOINTS_HERE
 
     def new(self, chance: random.Random) -> Work:
         return BinlogWork(self.world.but(limits=chance.choice(LIMITS), copy_chunk_rows=chance.choice(COPY_ROWS)))
@@ -84,6 +93,7 @@ class BinlogMaker:
         return isinstance(work, BinlogWork) and work.world.sync_key == self.world.sync_key
 
     def ended(self, work: Work, how: Outcome) -> None:
+        self.is_copying &= how != "done"
         if how == "killed":
             with psycopg.connect(self.world.warehouse_db) as warehouse:
                 self.copies_killed += not scalar(warehouse, IS_COPIED, len(self.world.tables))
@@ -164,6 +174,8 @@ class BinlogSoak(Soak):
     def _begin_anew(self, delete: DeleteMode) -> None:
         """Let another stream copy the tables, into a warehouse that has none."""
         self.copies += 1
+        self.maker.is_copying = True
+        self.runs.doomed = self.runs.tally.kills + self.copies % 3  # so many tries of it are killed
         self.maker.world = self.maker.world.but(sync_key=f"changes {self.copies}", delete=delete)
         with psycopg.connect(self.warehouse_db) as warehouse:
             warehouse.execute("DROP TABLE IF EXISTS t, child")
