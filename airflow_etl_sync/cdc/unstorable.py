@@ -45,18 +45,13 @@ class Unstorable:
         if count > tolerance.errors:
             raise DataError(
                 f"{count} rows for {target!r} hold the character NUL, which PostgreSQL stores in no text, in column "
-                f"{', '.join(map(repr, self.columns))}: remove it at the source (rows are told apart there by "
-                f"{', '.join(map(repr, key))}), where of each row only the last change counts, or allow more failed "
-                "records (max_errors), or run once with resync when it is removed."
+                f"{', '.join(map(repr, self.columns))} (key: {', '.join(map(repr, key))}): remove it at the source and "
+                "run again, since of each row the last change counts; or allow more failed records (max_errors); or "
+                "remove it and run once with resync."
             )
         merged = merge(Tolerance(tolerance.errors - count, watched))
-        still_failing = {record.key for record in self.failed}
-        return replace(
-            merged,
-            counts=merged.counts + Counts(errors=count),
-            failed=(*self.failed, *merged.failed),
-            settled=tuple(each for each in merged.settled if each not in still_failing),
-        )
+        counts = merged.counts + Counts(errors=count)
+        return replace(merged, counts=counts, failed=(*self.failed, *merged.failed))
 
 
 def without_nul(

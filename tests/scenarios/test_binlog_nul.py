@@ -40,7 +40,7 @@ def test_a_text_with_nul_is_named_without_its_value(
     for _ in range(2):
         with pytest.raises(DataError) as caught:
             with_nul.run()
-        for told_ in ("1 rows for 't'", "the character NUL", "in column 'w'", "told apart there by 'id'", "max_errors"):
+        for told_ in ("1 rows for 't'", "the character NUL", "in column 'w'", "(key: 'id')", "max_errors"):
             assert told_ in str(caught.value)
         assert "secret" not in str(caught.value)
         assert copied(warehouse) == [(1, "a", "")]

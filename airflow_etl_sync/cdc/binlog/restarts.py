@@ -32,12 +32,13 @@ _ENDS = frozenset({Kind.XID, Kind.XA_PREPARE})
 class WholeLog:
     """A log of which each file is read until its last whole transaction.
 
-    :param files: gives the numbers of the files that the server has now
+    :param files: gives the numbers of the files that the server has now, in their order
     """
 
     access: DatabaseAccess
     base: str
     files: Callable[[], Sequence[int]]
+    _known: Sequence[int] = ()
     _ends: dict[int, Lsn] = field(default_factory=dict)
 
     def events(self, after: Lsn) -> Generator[Event]:
@@ -67,13 +68,18 @@ class WholeLog:
 
         Asked while the file of the position is being sent: a server that ends later ends that, too.
         """
-        later = [number for number in self.files() if number > file_number(position)]
-        if not later:
+        number = self._next_file(file_number(position))
+        if number is None:
             return None
-        begins = file_begin(min(later))
+        begins = file_begin(number)
         with closing(read_events(self.access, self.base, begins)) as events:
             told = next(event for event in events if event.kind == Kind.FORMAT)
         return begins if any(told.body[_BEGUN_WITH_SERVER]) else None
+
+    def _next_file(self, number: int) -> int | None:
+        if not self._known or self._known[-1] <= number:
+            self._known = self.files()
+        return next((each for each in self._known if each > number), None)
 
     def _end_of(self, position: Lsn) -> Lsn:
         """The end of the last whole transaction in the file of a position, which is not written any more."""
