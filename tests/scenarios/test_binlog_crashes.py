@@ -190,7 +190,7 @@ def crash_in_mid_transaction(mariadb: LoggingServer, shop: MariaDb) -> int:
 
     def write() -> None:
         with suppress(pymysql.err.Error):
-            insert = "INSERT INTO t SELECT seq, repeat('x', 500000) FROM seq_1_to_80"
+            insert = "INSERT INTO t SELECT seq, repeat('x', 500000) FROM seq_1_to_160"
             shop.execute("BEGIN", "DELETE FROM t", insert, "COMMIT")
 
     writing = threading.Thread(target=write)
