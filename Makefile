@@ -45,7 +45,7 @@ test-system: $(STAMP) $(BIGQUERY_STAMP) ## run the integration tests on the syst
 test-compat: $(STAMP) ## run a part of the tests on PAIRS="3.1:3.10 3.2:3.13" of Airflow and Python, with our oldest dependencies
 	$(BIN)/python -m tests.compatibility --workers $(WORKERS) $(PAIRS)
 
-soak: $(STAMP) ## for MINUTES, kill syncs (or WHAT=cdc: captures) beside busy writers, compare every row; SEED= repeats
+soak: $(STAMP) ## for MINUTES, kill syncs (or captures: WHAT=cdc, WHAT=binlog) beside busy writers, compare every row; SEED= repeats
 	$(BIN)/python -m tests.scenarios.soak --what "$(WHAT)" --minutes "$(MINUTES)" --seed "$(SEED)"
 
 bench: $(STAMP) ## compare with COPY and with dlt: ROWS rows, ROUNDS rounds, BENCH_ARGS="--no-dlt --no-airflow"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pymysql
@@ -28,41 +28,91 @@ SETTINGS = (
     "--innodb-buffer-pool-size=64M",
     "--innodb-flush-log-at-trx-commit=2",
 )
-_START_SECONDS = 60
+PROGRAMS = ("mariadb-install-db", "mariadbd")
+_START_SECONDS, _STOP_SECONDS = 60, 60
 
 
-@contextmanager
-def logging_mariadb(root: Path, *settings: str) -> Iterator[MariaDb]:
-    """A server in a directory of its own, stopped in the end; skips, or fails where it must be there, without one.
+@dataclass
+class LoggingServer:
+    """A server in a directory of its own, which may be stopped, killed and started again.
 
     :param settings: for the server, after those that are usual here
     """
-    programs = [shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in PROGRAMS]
-    if None in programs:
+
+    root: Path
+    programs: tuple[str, str]
+    settings: tuple[str, ...] = ()
+    database: MariaDb = field(init=False)
+    _process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.database = MariaDb("127.0.0.1", free_port(), "root", "", "mysql")
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def newest_file(self) -> Path:
+        """The file of the log that is written."""
+        return max(self.data.glob("shop-bin.[0-9]*"))
+
+    def install(self) -> None:
+        usual = ["--no-defaults", _owner(), "--auth-root-authentication-method=normal", "--skip-test-db"]
+        subprocess.run([self.programs[0], *usual, f"--datadir={self.data}"], check=True, capture_output=True)
+
+    def start(self) -> MariaDb:
+        """Start it, and wait until it answers."""
+        log = self.root / "server.log"
+        with log.open("a") as output:
+            self._process = subprocess.Popen(
+                [self.programs[1], "--no-defaults", _owner(), f"--datadir={self.data}", f"--port={self.database.port}",
+                 f"--socket={self.root / 's'}", f"--pid-file={self.root / 'pid'}", *SETTINGS, *self.settings],
+                stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+        return _ready(self.database, self._process, log)
+
+    def stop(self) -> None:
+        """Let it shut down."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(_STOP_SECONDS)
+
+    def kill(self) -> None:
+        """Let it end at once, whatever it is about."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(_STOP_SECONDS)
+
+
+def _owner() -> str:
+    return "--user=root" if os.geteuid() == 0 else f"--user={os.environ.get('USER', 'nobody')}"
+
+
+@contextmanager
+def logging_server(root: Path, *settings: str) -> Iterator[LoggingServer]:
+    """A server, stopped in the end; skips, or fails where it must be there, without one."""
+    install, serve = [shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in PROGRAMS]
+    if install is None or serve is None:
         reason = f"this machine has no {' and no '.join(PROGRAMS)}"
         if os.environ.get(REQUIRED):
             pytest.fail(f"{reason}, and {REQUIRED} is set", pytrace=False)
         pytest.skip(reason)
-    install, serve = map(str, programs)
-    owner = "--user=root" if os.geteuid() == 0 else f"--user={os.environ.get('USER', 'nobody')}"
-    data = root / "data"
-    made = [install, "--no-defaults", owner, "--auth-root-authentication-method=normal", "--skip-test-db"]
-    subprocess.run([*made, f"--datadir={data}"], check=True, capture_output=True)
-    port = free_port()
-    with (root / "server.log").open("w") as log:
-        server = subprocess.Popen(
-            [serve, "--no-defaults", owner, f"--datadir={data}", f"--port={port}",
-             f"--socket={root / 's'}", f"--pid-file={root / 'pid'}", *SETTINGS, *settings],
-            stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+    server = LoggingServer(root, (install, serve), settings)
+    root.mkdir(parents=True, exist_ok=True)
+    server.install()
+    server.start()
     try:
-        yield _ready(MariaDb("127.0.0.1", port, "root", "", "mysql"), server, root / "server.log")
+        yield server
     finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(60)
+        server.stop()
 
 
-PROGRAMS = ("mariadb-install-db", "mariadbd")
+@contextmanager
+def logging_mariadb(root: Path, *settings: str) -> Iterator[MariaDb]:
+    """The way to such a server, for who does not stop it."""
+    with logging_server(root, *settings) as server:
+        yield server.database
 
 
 def free_port() -> int:

@@ -84,7 +84,7 @@ class Appender:
         def merge(tolerance: Tolerance) -> Merged:
             return target.append(connection, chunk.staged, chunk.rows, rules, tolerance)
 
-        return self._landing.land(connection, target.destination.target, rules, chunk.rows, merge)
+        return self._landing.land(connection, target.destination.target, rules, chunk, target.key, merge)
 
     def _failed(self, connection: Connection, name: str) -> set[tuple[str | None, ...]]:
         target, key = self._targets[name].destination.target, self._terms[name].key

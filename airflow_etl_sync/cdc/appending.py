@@ -11,9 +11,10 @@ from airflow_etl_sync.cdc.apply_sql import MOVED
 from airflow_etl_sync.cdc.history import Fill, HistoryRow, TableHistory
 from airflow_etl_sync.cdc.history_target import HistoryTarget, refuse_reserved
 from airflow_etl_sync.cdc.piece import Chunk
+from airflow_etl_sync.cdc.unstorable import without_nul
 from airflow_etl_sync.core.changes import UNCHANGED, Lsn
-from airflow_etl_sync.core.columns import ColumnTypes, noted
-from airflow_etl_sync.core.history import HISTORY_COLUMNS, SEQUENCE
+from airflow_etl_sync.core.columns import ColumnTypes, noted, types_of
+from airflow_etl_sync.core.history import HISTORY_COLUMNS, HISTORY_KEY, SEQUENCE
 from airflow_etl_sync.errors import StateError
 from airflow_etl_sync.systems.base import StagedChunk
 from airflow_etl_sync.systems.postgres.target import TargetColumn
@@ -68,10 +69,10 @@ class HistoryPiece:
             rows[row.fill if can_fill else Fill.NOTHING].append(row)
         for fill, each in rows.items():
             if each:
-                staged, left_out = self._stage(names, each, with_former_key=bool(fill))
-                self.chunks.append(Chunk(staged, len(each)))
+                chunk, left_out = self._stage(names, each, with_former_key=bool(fill))
+                self.chunks.append(chunk)
                 for columns_left_out in left_out if fill else ():
-                    self._fill(driver, columns, fill, staged.name, columns_left_out)
+                    self._fill(driver, columns, fill, chunk.staged.name, columns_left_out)
 
     def refuse_strangers(self, driver: psycopg.Connection[Any]) -> None:
         """Refuse to take changes for those that are there, where they are others.
@@ -105,7 +106,7 @@ class HistoryPiece:
 
     def _stage(
         self, names: list[str], rows: Sequence[HistoryRow], *, with_former_key: bool
-    ) -> tuple[StagedChunk, set[tuple[str, ...]]]:
+    ) -> tuple[Chunk, set[tuple[str, ...]]]:
         """Stage rows; which columns the log leaves out in them."""
         import pyarrow as pa
 
@@ -120,10 +121,11 @@ class HistoryPiece:
             columns += [list(column) for column in zip(*(row.looked_up or () for row in rows), strict=True)]
             fields += [MOVED + name for name in self.target.key]
         whole = self._schema(fields)
-        arrays = [pa.array(column, each.type) for column, each in zip(columns, whole, strict=True)]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=whole)
+        arrays = {each.name: pa.array(column, each.type) for column, each in zip(columns, whole, strict=True)}
+        storable, unstorable = without_nul(arrays, HISTORY_KEY, {each.name: types_of(each) for each in schema})
+        batch = pa.RecordBatch.from_arrays(storable, schema=whole)
         staged = self.target.destination.stage(self.new_name(), whole, [batch])
-        return StagedChunk(staged.name, schema), {each for each in left_out if each}
+        return Chunk(StagedChunk(staged.name, schema), batch.num_rows, unstorable), {each for each in left_out if each}
 
     def _schema(self, names: Iterable[str]) -> pa.Schema:
         import pyarrow as pa

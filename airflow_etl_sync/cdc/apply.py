@@ -218,7 +218,7 @@ class Applier:
         def merge(tolerance: Tolerance) -> Merged:
             return piece.destination.merge(connection, chunk.staged, chunk.rows, keys, rules, tolerance)
 
-        return self._landing.land(connection, piece.destination.target, rules, chunk.rows, merge)
+        return self._landing.land(connection, piece.destination.target, rules, chunk, piece.terms.key, merge)
 
     def _settle_deleted(self, connection: Connection, pieces: Sequence[TablePiece]) -> None:
         """Close the failed records of rows that are deleted: nobody needs to load them any more."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,6 +16,8 @@ from airflow_etl_sync.systems.recording import record_merged
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+    from airflow_etl_sync.cdc.piece import Chunk
 
 
 FOREIGN_KEY_VIOLATION = "23503"
@@ -33,18 +35,25 @@ class Landing:
     _loaded: dict[str, Counts] = field(default_factory=dict)
 
     def land(
-        self, connection: Connection, target: str, rules: LoadRules, rows: int, merge: Callable[[Tolerance], Merged]
+        self,
+        connection: Connection,
+        target: str,
+        rules: LoadRules,
+        chunk: Chunk,
+        key: Sequence[str],
+        merge: Callable[[Tolerance], Merged],
     ) -> Counts:
         """Merge a chunk; note the records that failed and that are settled, and what became of columns.
 
-        :param rows: how many rows are staged
+        :param key: the columns that name a row at the source
         :param merge: merges them within a tolerance
         :raises DataError: where more rows cannot be loaded than are tolerated, or a foreign key is broken and this
             is a part
         """
         loaded = self._loaded.get(target, Counts())
         watched = tuple(failed_records.open_keys(connection, self.run.sync_key, target))
-        merged = merge(Tolerance(rules.allowed_errors(loaded, rows), watched))
+        tolerance = Tolerance(rules.allowed_errors(loaded, chunk.all_rows), watched)
+        merged = chunk.unstorable.merged_with(target, key, tolerance, merge)
         if self.is_part and any(record.sqlstate == FOREIGN_KEY_VIOLATION for record in merged.failed):
             raise DataError("Rows lack what they refer to.", sqlstate=FOREIGN_KEY_VIOLATION)
         record_merged(connection, self.run, target, rules, merged)

@@ -14,8 +14,9 @@ from airflow_etl_sync.cdc.fold import TableFold, Upsert
 from airflow_etl_sync.cdc.keyed import Key
 from airflow_etl_sync.cdc.tables import CdcTable
 from airflow_etl_sync.cdc.targets import TargetState
+from airflow_etl_sync.cdc.unstorable import Unstorable, without_nul
 from airflow_etl_sync.core.changes import UNCHANGED, Value
-from airflow_etl_sync.core.columns import ColumnTypes, noted
+from airflow_etl_sync.core.columns import ColumnTypes, noted, types_of
 from airflow_etl_sync.core.failed_record import Key as FailedKey
 from airflow_etl_sync.errors import DataError
 from airflow_etl_sync.systems.base import StagedChunk
@@ -37,10 +38,18 @@ Row = tuple[Key, Upsert]
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Staged rows, and how many there are."""
+    """Staged rows, and how many there are.
+
+    :param unstorable: rows that belong to them, and could not be staged
+    """
 
     staged: StagedChunk
     rows: int
+    unstorable: Unstorable = field(default_factory=Unstorable)
+
+    @property
+    def all_rows(self) -> int:
+        return self.rows + len(self.unstorable.failed)
 
 
 @dataclass(slots=True)
@@ -92,7 +101,7 @@ class TablePiece:
         self.fold.upserts = partial
         self._stage_whole(whole)
         if self.fold.deletes:
-            self.deletes = self._stage(self.terms.key, list(self.fold.deletes))
+            self._stage_deletes(_columns(list(self.fold.deletes)))
 
     def deleted_among(self, keys: Sequence[FailedKey]) -> list[FailedKey]:
         """Those of the keys whose rows had to go."""
@@ -152,7 +161,7 @@ class TablePiece:
 
     def _stage_whole(self, rows: Sequence[Sequence[Value]]) -> None:
         if rows:
-            self.chunks.append(Chunk(self._stage(self.names, rows), len(rows)))
+            self._stage_rows(_columns(rows))
 
     def _stage_partial(
         self, driver: psycopg.Connection[Any], unknown: tuple[int, ...], rows: list[Row], *, is_moved: bool
@@ -221,16 +230,27 @@ class TablePiece:
     def _stage_last_words(self) -> None:
         columns, self.fold.columns = self.fold.columns, []
         last = last_words(columns, self.fold.key_places)
-        if rows := len(last.rows[0]):
-            self.chunks.append(Chunk(self._stage_columns(self.names, last.rows), rows))
+        if len(last.rows[0]):
+            self._stage_rows(last.rows)
         if len(last.deleted[0]):
             self._gone = last.deleted
-            self.deletes = self._stage_columns(self.terms.key, last.deleted)
+            self._stage_deletes(last.deleted)
+
+    def _stage_rows(self, columns: Sequence[pa.Array]) -> None:
+        types = {field.name: types_of(field) for field in self._schema(self.names)}
+        named = dict(zip(self.names, columns, strict=True))
+        storable, unstorable = without_nul(named, self.terms.key, types)
+        self.chunks.append(Chunk(self._stage_columns(self.names, storable), len(storable[0]), unstorable))
+
+    def _stage_deletes(self, keys: Sequence[pa.Array]) -> None:
+        """Stage the keys that are gone; one with NUL was never there."""
+        text = ColumnTypes("text", "text")
+        named = dict(zip(self.terms.key, keys, strict=True))
+        storable, _ = without_nul(named, self.terms.key, dict.fromkeys(self.terms.key, text))
+        self.deletes = self._stage_columns(self.terms.key, storable)
 
     def _stage(self, names: Sequence[str], rows: Sequence[Sequence[Value]]) -> StagedChunk:
-        import pyarrow as pa
-
-        return self._stage_columns(names, [pa.array(column, pa.string()) for column in zip(*rows, strict=True)])
+        return self._stage_columns(names, _columns(rows))
 
     def _stage_columns(self, names: Sequence[str], arrays: Sequence[pa.Array]) -> StagedChunk:
         import pyarrow as pa
@@ -245,6 +265,12 @@ class TablePiece:
 
         text = ColumnTypes("text", "text")
         return pa.schema([noted(name, pa.string(), self.types.get(name, text)) for name in names])
+
+
+def _columns(rows: Sequence[Sequence[Value]]) -> list[pa.Array]:
+    import pyarrow as pa
+
+    return [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
 
 
 def _completed(values: Sequence[Value], unknown: tuple[int, ...], found: Sequence[str | None]) -> list[Value]:

@@ -12,6 +12,9 @@ from airflow_etl_sync.core.columns import ColumnTypes
 
 Key = tuple[str | None, ...]
 
+HOLDS_NUL = "The character NUL, which PostgreSQL stores in no text"
+"""The error of a row that was set aside for that."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedRecord:
@@ -31,6 +34,11 @@ class FailedRecord:
     types: dict[str, ColumnTypes] = field(default_factory=dict)
     sqlstate: str | None = None
     is_untransformed: bool = False
+
+    @property
+    def is_unstorable(self) -> bool:
+        """Whether it was set aside for a value that its destination has no room for, however it is loaded."""
+        return self.error.startswith(HOLDS_NUL)
 
     @property
     def identity(self) -> str:

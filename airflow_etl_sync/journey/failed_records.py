@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 
 from airflow_etl_sync.core.columns import noted
 from airflow_etl_sync.core.model import Chunk, Counts, RunIdentity, Window
-from airflow_etl_sync.errors import ConfigurationError, DestinationError, explaining
+from airflow_etl_sync.errors import ConfigurationError, DataError, DestinationError, explaining
 from airflow_etl_sync.journey.landed_before import RECORDS, keep_out
 from airflow_etl_sync.journey.merging import merge_once
 from airflow_etl_sync.journey.preparing import Stager
@@ -92,15 +92,23 @@ def replay(destination: Destination, records: Sequence[StoredRecord], identity: 
     :param records: open records of one sync and that table
     :returns: what became of them; those passed over are not counted
     :raises ConfigurationError: after the others are loaded, where the transform of the sync failed on some
+    :raises DataError: after the others are loaded, where some hold NUL
     """
     untransformed = sum(each.record.is_untransformed for each in records)
     records = [each for each in records if not each.record.is_untransformed]
-    counts = _replay_loadable(destination, records, identity) if records else Counts()
+    storable = [each for each in records if not each.record.is_unstorable]
+    counts = _replay_loadable(destination, storable, identity) if storable else Counts()
     if untransformed:
         raise ConfigurationError(
             f"{untransformed} failed records for {destination.target!r} have not been through the transform of their "
             "sync, which a replay does not know: mend it, then let the sync read their rows again, by a backfill "
             "(range_start, range_end) or by rewinding its watermark; that closes them. The others are replayed."
+        )
+    if len(storable) < len(records):
+        raise DataError(
+            f"{len(records) - len(storable)} failed records for {destination.target!r} hold the character NUL, which "
+            "PostgreSQL stores in no text: remove it at the source; the change that does so closes them. The others "
+            "are replayed."
         )
     return counts
 

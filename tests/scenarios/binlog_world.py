@@ -58,6 +58,7 @@ class BinlogCapture:
     copy_chunk_rows: int = CHUNK_ROWS
     limits: CaptureLimits = field(default_factory=CaptureLimits)
     primary_key: tuple[str, ...] = ()
+    sync_key: str = "changes"
 
     def but(self, **changes: Any) -> BinlogCapture:
         return replace(self, **changes)
@@ -83,12 +84,12 @@ class BinlogCapture:
         def copy(tables: Sequence[SourceTable], run: Run) -> None:
             copied = [each.terms for each in tables]
             copy_tables(
-                log, PostgresAccess(self.warehouse_db), "changes", copied, identity, run,
+                log, PostgresAccess(self.warehouse_db), self.sync_key, copied, identity, run,
                 chunk_rows=self.copy_chunk_rows,
             )  # fmt: skip
 
         return capture(
-            log, NoRowsAgain(), PostgresAccess(self.warehouse_db), sync_key="changes", tables_=self.terms,
+            log, NoRowsAgain(), PostgresAccess(self.warehouse_db), sync_key=self.sync_key, tables_=self.terms,
             identity=identity, limits=self.limits, first_copy=copy if self.copies else None, **more,
         )  # fmt: skip
 

@@ -18,7 +18,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from airflow_etl_sync.demo.postgres import EmbeddedPostgres
+from tests.binlog import logging_server
 from tests.placing import quickest_place
+from tests.scenarios.soak_binlog import BinlogSoak
 from tests.scenarios.soak_cdc import CdcSoak
 from tests.scenarios.soak_sync import SyncSoak
 from tests.scenarios.soaking import Soak
@@ -26,7 +28,7 @@ from tests.scenarios.soaking import Soak
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.scenarios.soak", description=__doc__.splitlines()[0])
-    parser.add_argument("--what", choices=["sync", "cdc"], default="sync")
+    parser.add_argument("--what", choices=["sync", "cdc", "binlog"], default="sync")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", default="", help="repeats the choices of another soak")
     parser.add_argument("--no-deletes", action="store_true", help="of a sync: let no row go for good")
@@ -39,7 +41,12 @@ def main() -> int:
             EmbeddedPostgres(settings={"max_prepared_transactions": "20"}, parent=quickest_place())
         )
         source, warehouse = (postgres.create_database(name) for name in ("source", "warehouse"))
-        soak = _soak(options, source, warehouse, root, seed)
+        if options.what == "binlog":
+            server = stack.enter_context(logging_server(root / "mariadb"))
+            seconds = options.minutes * 60
+            soak: Soak = BinlogSoak(server=server, warehouse_db=warehouse, root=root, seed=seed, seconds=seconds)
+        else:
+            soak = _soak(options, source, warehouse, root, seed)
         try:
             soak.play()
         except AssertionError as error:

@@ -318,19 +318,6 @@ def test_dates_that_no_calendar_has_are_failed_records(
     assert copied(warehouse) == told(shop)
 
 
-def test_a_text_with_nul_is_named(logged: BinlogCapture, shop: MariaDb, warehouse: psycopg.Connection) -> None:
-    shop.execute("CREATE TABLE t (id int PRIMARY KEY, v varchar(20))", "INSERT INTO t VALUES (1, 'a')")
-    logged.run()
-    shop.execute("UPDATE t SET v = 'fine'", "INSERT INTO t VALUES (2, concat('secret', char(0)))")
-    with pytest.raises(DataError, match="Column 'v' holds the character NUL") as caught:
-        logged.run()
-    assert "secret" not in str(caught.value)
-    assert copied(warehouse) == [(1, "a")]
-    shop.execute("UPDATE t SET v = 'mended' WHERE id = 2")
-    logged.run(resync=True)
-    assert copied(warehouse) == told(shop)
-
-
 # -- how they are applied ---------------------------------------------------------------------------------
 
 

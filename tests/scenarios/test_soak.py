@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests.binlog import LoggingServer, logging_server
+from tests.scenarios.soak_binlog import BinlogSoak
 from tests.scenarios.soak_cdc import CdcSoak
 from tests.scenarios.soak_runs import SoakError
 from tests.scenarios.soak_sync import SyncSoak
 from tests.scenarios.streaming import Slots
 
-SECONDS, CDC_SECONDS = 30, 20
+SECONDS, CDC_SECONDS, BINLOG_SECONDS = 30, 20, 30
 
 
 @pytest.fixture
@@ -42,6 +45,19 @@ def cdc_soak(source_db: str, warehouse_db: str, tmp_path: Path, seed: int, slots
         slot_name=slots(source_db),
         audit_name=slots(source_db),
     )
+
+
+@pytest.fixture(scope="module")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoggingServer]:
+    with logging_server(tmp_path_factory.mktemp("mariadb")) as mariadb:
+        yield mariadb
+
+
+@pytest.fixture
+def binlog_soak(mariadb: LoggingServer, warehouse_db: str, tmp_path: Path, seed: int) -> Iterator[BinlogSoak]:
+    soak = BinlogSoak(server=mariadb, warehouse_db=warehouse_db, root=tmp_path, seed=seed, seconds=BINLOG_SECONDS)
+    yield soak
+    soak.clear_up()
 
 
 @pytest.mark.slow
@@ -93,3 +109,40 @@ def test_a_soak_of_captures_tells_what_does_not_add_up(
     warehouse.execute("DELETE FROM child WHERE id = 1")
     with pytest.raises(SoakError, match=r"1 rows of child have vanished, as \(1,\)"):
         cdc_soak.compare()
+
+
+@pytest.mark.slow
+@pytest.mark.scenario("C01")
+@pytest.mark.scenario("C05")
+@pytest.mark.scenario("C06")
+def test_writers_of_mariadb_and_killed_copies_and_captures_end_in_equal_tables(binlog_soak: BinlogSoak) -> None:
+    binlog_soak.play()
+    assert binlog_soak.rounds and binlog_soak.runs.tally.kills and binlog_soak.writers.transactions
+
+
+def test_a_soak_of_binary_logs_tells_what_does_not_add_up(
+    binlog_soak: BinlogSoak, warehouse: psycopg.Connection
+) -> None:
+    """A change that came twice, a position that went back, a row that is gone, one that differs in a digit."""
+    binlog_soak.prepare()
+    binlog_soak.maker.world = binlog_soak.maker.world.but(delete="soft")
+    for _ in range(2):
+        binlog_soak.is_told_once = True
+        binlog_soak.settle()
+        binlog_soak.compare()
+    binlog_soak.shop.execute("DELETE FROM child WHERE id = 1", "UPDATE t SET price = 1 WHERE kind = 'a' AND id = 2")
+    binlog_soak.settle()
+    warehouse.execute("UPDATE etl_sync.sync_run SET rows_extracted = rows_extracted + 1 WHERE kind = 'cdc'")
+    warehouse.execute("UPDATE t SET words = 'changed again' WHERE (kind, id) = ('a', 3)")
+    warehouse.execute("UPDATE t SET words = 'there before' WHERE (kind, id) = ('a', 3)")
+    warehouse.execute("UPDATE etl_sync.cdc_pipeline SET applied_lsn = '0/1'")
+    with pytest.raises(SoakError) as told:
+        binlog_soak.compare()
+    for complaint in ("rows written, rows told", "changes made, changes told", "positions that went back"):
+        assert complaint in str(told.value)
+    warehouse.execute("DELETE FROM child WHERE id = 1")
+    with pytest.raises(SoakError, match=r"1 rows of child have vanished, as \(1,\)"):
+        binlog_soak.compare()
+    warehouse.execute("UPDATE t SET price = 1.001 WHERE (kind, id) = ('a', 2)")
+    with pytest.raises(SoakError, match=r"(?s)1 rows of t differ.*1\.000.*1\.001"):
+        binlog_soak.compare()

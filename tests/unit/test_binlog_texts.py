@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_etl_sync.cdc.binlog import texts
-from airflow_etl_sync.errors import DataError
 
 _BYTES_OF_DIGITS = (0, 1, 1, 2, 2, 3, 3, 4, 4, 4)
 
@@ -91,18 +90,12 @@ def test_texts_of_every_character_set_that_holds_them(value: str) -> None:
         "utf16le": "utf-16-le",
         "utf32": "utf-32-be",
     }.items():
-        assert texts.text(2, charset, "v").text(value.encode(encoding)) == value.encode()
+        assert texts.text(2, charset).text(value.encode(encoding)) == value.encode()
 
 
 @given(st.binary(max_size=20))
 def test_what_mysql_calls_latin1_has_a_character_for_every_byte(raw: bytes) -> None:
     assert len(texts.to_utf8("latin1")(raw).decode()) == len(raw)
-
-
-def test_nul_is_refused_without_its_value() -> None:
-    with pytest.raises(DataError, match="Column 'v' holds the character NUL") as caught:
-        texts.text(1, "utf8mb4", "v").text(b"secret\0")
-    assert "secret" not in str(caught.value)
 
 
 def test_words_and_bits() -> None:
@@ -117,4 +110,4 @@ def test_words_and_bits() -> None:
 
 def test_an_unknown_character_set_is_refused() -> None:
     with pytest.raises(LookupError):
-        texts.text(1, "no such", "v")
+        texts.text(1, "no such")

@@ -37,22 +37,22 @@ def _bits(column: ToldColumn, _: str) -> Codec:
     return texts.bits(8 * octets + bits)
 
 
-def _text(length_bytes: int, column: ToldColumn, charset: str, *, padded_to: int = 0) -> Codec:
+def _text(length_bytes: int, charset: str, *, padded_to: int = 0) -> Codec:
     if charset == _BINARY:
         return texts.octets(length_bytes, padded_to=padded_to)
-    return texts.text(length_bytes, charset, column.name)
+    return texts.text(length_bytes, charset)
 
 
 def _varying_text(column: ToldColumn, charset: str) -> Codec:
     longest = column.meta[0] + (column.meta[1] << 8)
-    return _text(1 if longest <= _LONGEST_OF_ONE_BYTE else 2, column, charset)
+    return _text(1 if longest <= _LONGEST_OF_ONE_BYTE else 2, charset)
 
 
 def _fixed_text(column: ToldColumn, charset: str) -> Codec:
     """Of lengths above 255, the two highest bits stand among those of the type."""
     type_, length = column.meta
     longest = ((type_ << 4 & 0x300) ^ 0x300) + length
-    return _text(1 if longest <= _LONGEST_OF_ONE_BYTE else 2, column, charset, padded_to=longest)
+    return _text(1 if longest <= _LONGEST_OF_ONE_BYTE else 2, charset, padded_to=longest)
 
 
 _CODECS: Mapping[ColumnKind, Callable[[ToldColumn, str], Codec]] = {
@@ -75,7 +75,7 @@ _CODECS: Mapping[ColumnKind, Callable[[ToldColumn, str], Codec]] = {
     ColumnKind.VARCHAR: _varying_text,
     ColumnKind.VAR_STRING: _varying_text,
     ColumnKind.STRING: _fixed_text,
-    ColumnKind.BLOB: lambda column, charset: _text(column.meta[0], column, charset),
+    ColumnKind.BLOB: lambda column, charset: _text(column.meta[0], charset),
     ColumnKind.GEOMETRY: lambda column, _: texts.octets(column.meta[0]),
 }
 """JSON of MySQL is not among them: the log has it in a binary form of its own, which was not tried."""

@@ -11,6 +11,7 @@ from airflow_etl_sync.cdc.binlog import sql
 from airflow_etl_sync.cdc.binlog.events import Event, Kind, read_events
 from airflow_etl_sync.cdc.binlog.positions import base_of, file_number, position_text
 from airflow_etl_sync.cdc.binlog.preflight import Finding, examine
+from airflow_etl_sync.cdc.binlog.restarts import WholeLog
 from airflow_etl_sync.cdc.binlog.retelling import Retelling
 from airflow_etl_sync.cdc.binlog.server import Server, read_charsets, read_files, read_newest, read_server
 from airflow_etl_sync.cdc.binlog.shapes import Shapes
@@ -60,6 +61,7 @@ class BinaryLog:
     _keys: dict[str, Sequence[str]] = field(default_factory=dict)
     _file: dict[str, int] = field(default_factory=dict)
     _prepared: set[str] = field(default_factory=set)
+    _whole: WholeLog | None = None
 
     @property
     def name(self) -> str:
@@ -153,7 +155,7 @@ class BinaryLog:
         with self._explaining("read", pipeline):
             if pipeline.applied > upto:
                 raise self.lost(pipeline)
-            with closing(read_events(self.access, self._base, pipeline.applied)) as events:
+            with closing(self._whole_log().events(pipeline.applied)) as events:
                 yield from retelling.messages(self._of_the_same_log(events, pipeline), upto, changes)
 
     def remembered(self) -> Mapping[str, Any]:
@@ -202,6 +204,15 @@ class BinaryLog:
         self._look(connection)
         with closing(read_events(self.access, self._base, newest)) as events:
             self._remember_file(next(each for each in events if each.kind == Kind.FORMAT))
+
+    def _whole_log(self) -> WholeLog:
+        if self._whole is None or self._whole.base != self._base:
+            self._whole = WholeLog(self.access, self._base, self._files)
+        return self._whole
+
+    def _files(self) -> list[int]:
+        with self._connected("ask for the files of") as connection:
+            return [file_number(each.begins) for each in read_files(connection)]
 
     def _look(self, connection: Connection) -> Lsn:
         file, position = read_newest(connection, self._known_server(connection))

@@ -28,6 +28,11 @@ def file_number(position: Lsn) -> int:
     return position >> _PLACE_BITS
 
 
+def file_begin(number: int) -> Lsn:
+    """The position at which a file begins."""
+    return (number << _PLACE_BITS) + FIRST_PLACE
+
+
 def place_of(base: str, position: Lsn) -> tuple[str, int]:
     """The file of a position, and the place in it."""
     return f"{base}.{file_number(position):06d}", position & _PLACE

@@ -14,7 +14,7 @@ from airflow_etl_sync.cdc.binlog.shapes import Shapes
 from airflow_etl_sync.cdc.binlog.statements import Statement
 from airflow_etl_sync.cdc.binlog.xa import ended_in, prepared_in
 from airflow_etl_sync.core.changes import Lsn
-from airflow_etl_sync.errors import StateError
+from airflow_etl_sync.errors import SourceError, StateError
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ class Retelling:
         """The changes, until a position is reached or enough messages were given, at the end of a transaction.
 
         :raises StateError: where the log does not tell all
+        :raises SourceError: where the events end before
         """
         given = 0
         retellers = self._retellers()
@@ -79,6 +80,7 @@ class Retelling:
                 is_before_file = event.kind == Kind.ROTATE  # what tells of the file follows
                 if not is_before_file and (event.position >= upto or given >= most):
                     return
+        raise SourceError("The server has ended its log before all of it was sent: a retry goes on.")
 
     def _retellers(self) -> Mapping[int, Callable[[Event], Iterable[bytes]]]:
         rows = (
@@ -99,7 +101,8 @@ class Retelling:
         }
 
     def _change_file(self, event: Event) -> Iterable[bytes]:
-        """Forget the numbers of tables, which are others after a restart."""
+        """Forget the numbers of tables, which are others after a restart; no transaction goes over two files."""
+        self._refuse_undone("does not end in its file of the log")
         if event.second:  # else the server has made it up for the reader
             self._tables.clear()
         return ()

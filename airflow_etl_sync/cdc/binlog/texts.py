@@ -16,8 +16,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from airflow_etl_sync.errors import DataError
-
 Text = Callable[[bytes], bytes]
 """Makes of a value's bytes what PostgreSQL reads."""
 
@@ -216,24 +214,13 @@ def uuid() -> Codec:
     return varying("uuid", 1, lambda raw: str(UUID(bytes=raw.ljust(16, b"\0"))).encode())
 
 
-def text(length_bytes: int, charset: str, column: str) -> Codec:
-    """Texts.
+def text(length_bytes: int, charset: str) -> Codec:
+    """Texts, those with NUL among them: PostgreSQL refuses their rows.
 
     :param charset: as MySQL calls it
-    :param column: for the sentence that refuses a value
     :raises LookupError: where Python does not know the character set
     """
-    return varying("text", length_bytes, partial(_text, column, to_utf8(charset)))
-
-
-def _text(column: str, convert: Text, raw: bytes) -> bytes:
-    converted = convert(raw)
-    if b"\0" in converted:
-        raise DataError(
-            f"Column {column!r} holds the character NUL, which PostgreSQL does not store: remove it at the source, "
-            "then run once with resync."
-        )
-    return converted
+    return varying("text", length_bytes, to_utf8(charset))
 
 
 def to_utf8(charset: str) -> Text:
