@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from fastapi.routing import APIRoute
 
@@ -281,6 +282,19 @@ def test_reset_lets_the_next_run_begin_anew(deployment: Deployment, visitor: Vis
     assert send(operator, "reset", {"reason": "new source", "token": token}, again).status_code == 303
     assert deployment.ask("SELECT cursor_value FROM etl_sync.watermark WHERE sync_key = 'again'") == [(None,)]
     assert "Reset: the next run" in operator.get("sync", params={**again, "done": "reset"}).text
+
+
+def test_a_replay_that_meets_a_lock_gives_up_and_says_so(deployment: Deployment, visitor: Visitor) -> None:
+    """What holds the table may be a load of an hour, and each replay that waits for it holds a thread of the server."""
+    operator, held = visitor("operator"), {"conn_id": "warehouse", "sync_key": "held"}
+    deployment.load_poisoned("held", "held", "held")
+    fields = {"reason": "to see", "token": form_token(operator, sync=held)}
+    with psycopg.connect(deployment.warehouse_db) as load:
+        load.execute("LOCK TABLE public.held")
+        answer = send(operator, "replay", fields, held)
+    assert answer.status_code == 409 and "lock timeout" in answer.text
+    failed = "SELECT failures, closed_by FROM etl_sync.failed_record WHERE sync_key = 'held'"
+    assert deployment.ask(failed) == [(1, None)] * 3
 
 
 def test_replay_loads_what_has_been_mended(deployment: Deployment, visitor: Visitor) -> None:

@@ -45,6 +45,9 @@ never.is_paused_upon_creation = True
 with dag("hostile"):
     sync(HOSTILE)
 
+with dag("held"):
+    sync("held", table="public.users")
+
 with dag("mended"):
     sync("mended", table="public.users")
 
