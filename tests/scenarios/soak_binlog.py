@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -190,12 +191,23 @@ class BinlogSoak(Soak):
         self.server.start()
         self.restarts += 1
 
-    # -- a quiet moment -----------------------------------------------------------------------------------
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """In the end nobody restarts the server any more, so that it can be stopped."""
+        try:
+            yield
+        finally:
+            self._await_restart()
 
-    def settle(self) -> None:
+    def _await_restart(self) -> None:
         if self._restarting:
             self._restarting.join()
             self._restarting = None
+
+    # -- a quiet moment -----------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        self._await_restart()
         self._touch_with_all_columns()
         self._position = self.maker.world.log.flushed()
         self._undisturbed()

@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pymysql
 import pytest
+from sqlalchemy import Connection, Engine, event
 
 from airflow_etl_sync.cdc.binlog.events import DELETES
 from airflow_etl_sync.cdc.binlog.log import BinaryLog
@@ -178,6 +179,25 @@ def test_files_that_a_restart_has_ended(
     mariadb.start()
     assert mortal.run().counts.changes == 0
     assert mortal.log.text(mortal.run().applied) == mortal.log.text(mortal.log.flushed())
+
+
+@pytest.mark.scenario("C01")
+@pytest.mark.parametrize("statement", ["START TRANSACTION", "SHOW STATUS", "COMMIT"])
+def test_a_session_that_ends_while_a_copy_waits_to_see_what_the_log_has_told(
+    statement: str, mortal: BinlogCapture
+) -> None:
+    def kill(connection: Connection, _: object, text: str, *more: object) -> None:
+        if text.strip().startswith(statement):
+            mortal.shop.execute(f"KILL {connection.connection.driver_connection.thread_id()}")  # type: ignore[union-attr]
+
+    def make_engine() -> Engine:
+        engine = mortal.shop.access.make_engine()
+        event.listen(engine, "before_cursor_execute", kill)
+        return engine
+
+    with pytest.raises(SourceError) as caught:
+        BinaryLog(DatabaseAccess(make_engine)).wait_until_visible()
+    assert caught.value.is_retryable
 
 
 # -- a crash while the log is written ---------------------------------------------------------------------

@@ -41,10 +41,8 @@ def wait_until_visible(connection: Connection, written: Lsn, *, is_mariadb: bool
 
 def _is_visible(connection: Connection, written: Lsn) -> bool:
     connection.execute(sql.BEGIN_SNAPSHOT)
-    try:
-        told: dict[str, Any] = {name.lower(): value for name, value in connection.execute(sql.READ_SNAPSHOT)}
-    finally:
-        connection.exec_driver_sql("COMMIT")
+    told: dict[str, Any] = {name.lower(): value for name, value in connection.execute(sql.READ_SNAPSHOT)}
+    connection.exec_driver_sql("COMMIT")  # not where that fails: the connection is closed then, and maybe lost
     return position_of(told["binlog_snapshot_file"], int(told["binlog_snapshot_position"])) >= written
 
 
