@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.errors import ConfigurationError
+from airflow_etl_sync.hooks.extras import known_extras
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -38,7 +39,7 @@ def bigquery_access(conn_id: str, connection: Any) -> BigQueryAccess:
         raise ConfigurationError("BigQuery needs a library: install airflow-etl-sync[bigquery].") from None
     from airflow_etl_sync.systems.bigquery.access import BigQueryAccess
 
-    extras = _extras(conn_id, connection)
+    extras = known_extras(conn_id, connection, _PREFIX, _TAKEN)
     credentials, own_project = _credentials(conn_id, extras)
     project = extras.get("project") or own_project
     if not project:
@@ -65,19 +66,6 @@ def bigquery_destination(conn_id: str, connection: Any, table: TableName, state:
             f"The connection {conn_id!r} names no dataset, nor does the table {str(table)!r}: write dataset.table."
         )
     return BigQueryDestination(access, table, state)
-
-
-def _extras(conn_id: str, connection: Any) -> dict[str, Any]:
-    """What is set, with the names that older forms prefixed."""
-    given = {name.removeprefix(_PREFIX): value for name, value in connection.extra_dejson.items()}
-    extras = {name: value for name, value in given.items() if value not in (None, "", False)}
-    unknown = sorted(extras.keys() - _TAKEN)
-    if unknown:
-        raise ConfigurationError(
-            f"The extra of the connection {conn_id!r} holds {', '.join(map(repr, unknown))}, which "
-            f"{'is' if len(unknown) == 1 else 'are'} not taken here: use {', '.join(sorted(_TAKEN))}."
-        )
-    return extras
 
 
 def _credentials(conn_id: str, extras: Mapping[str, Any]) -> tuple[Credentials, str | None]:

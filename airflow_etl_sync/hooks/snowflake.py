@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_etl_sync.errors import ConfigurationError
+from airflow_etl_sync.hooks.extras import known_extras
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -37,7 +38,7 @@ def snowflake_access(conn_id: str, connection: Any) -> SnowflakeAccess:
         raise ConfigurationError("Snowflake needs a library: install airflow-etl-sync[snowflake].") from None
     from airflow_etl_sync.systems.snowflake.access import SnowflakeAccess
 
-    options = _extras(conn_id, connection)
+    options = known_extras(conn_id, connection, _PREFIX, _TAKEN)
     for name in ("account", "database"):
         if name not in options:
             raise ConfigurationError(f"The connection {conn_id!r} names no {name}: give {_ALL}.")
@@ -58,19 +59,6 @@ def snowflake_destination(conn_id: str, connection: Any, table: TableName, state
             f"The connection {conn_id!r} names no schema, nor does the table {str(table)!r}: write schema.table."
         )
     return SnowflakeDestination(access, table, state)
-
-
-def _extras(conn_id: str, connection: Any) -> dict[str, Any]:
-    """What is set, with the names that older forms prefixed."""
-    given = {name.removeprefix(_PREFIX): value for name, value in connection.extra_dejson.items()}
-    options = {name: value for name, value in given.items() if value not in (None, "", False)}
-    unknown = sorted(options.keys() - _TAKEN)
-    if unknown:
-        raise ConfigurationError(
-            f"The extra of the connection {conn_id!r} holds {', '.join(map(repr, unknown))}, which "
-            f"{'is' if len(unknown) == 1 else 'are'} not taken here: use {', '.join(sorted(_TAKEN))}."
-        )
-    return options
 
 
 def _with_login(conn_id: str, connection: Any, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -148,6 +148,21 @@ def airflow(airflow_process: Airflow, source_db: str, warehouse_db: str) -> Airf
     return airflow_process
 
 
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where OpenLineage's file transport writes what it is told."""
+    return tmp_path_factory.mktemp("lineage") / "events.jsonl"
+
+
+@pytest.fixture(scope="module")
+def told_process(airflow_environment: dict[str, str], notes: Path) -> Iterator[Airflow]:
+    """A process of Airflow that writes lineage into a file."""
+    transport = json.dumps({"type": "file", "log_file_path": str(notes), "append": True})
+    settings = {"AIRFLOW__OPENLINEAGE__TRANSPORT": transport, "AIRFLOW__OPENLINEAGE__NAMESPACE": "tests"}
+    with running_airflow(airflow_environment | settings) as airflow:
+        yield airflow
+
+
 @pytest.fixture(scope="session")
 def filled_shop() -> Callable[[str], Shop]:
     """A maker of shops with some orders."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,29 +9,15 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.dags.conftest import ORDERS, Airflow, running_airflow
+from tests.dags.conftest import ORDERS, Airflow
 from tests.dags.telling import events_of, name_of, names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from airflow_etl_sync.demo.shop import Shop
 
     Told = Callable[[str], list[dict[str, Any]]]
-
-
-@pytest.fixture(scope="module")
-def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("lineage") / "events.jsonl"
-
-
-@pytest.fixture(scope="module")
-def told_process(airflow_environment: dict[str, str], notes: Path) -> Iterator[Airflow]:
-    """A process of Airflow that writes lineage into a file."""
-    transport = json.dumps({"type": "file", "log_file_path": str(notes), "append": True})
-    settings = {"AIRFLOW__OPENLINEAGE__TRANSPORT": transport, "AIRFLOW__OPENLINEAGE__NAMESPACE": "tests"}
-    with running_airflow(airflow_environment | settings) as airflow:
-        yield airflow
 
 
 @pytest.fixture

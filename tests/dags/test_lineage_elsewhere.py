@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.bigquery_emulator import PROJECT, new_bigquery
-from tests.dags.conftest import Airflow, running_airflow
+from tests.dags.conftest import Airflow
 from tests.dags.telling import events_of, name_of, names
 from tests.mariadb import new_mariadb
 from tests.object_storage import REGION, Bucket
@@ -23,20 +23,6 @@ ROWS = 7
 SECRET = "kept-from-everybody"
 SYSTEMS = ("mysql", "sqlite", "duckdb", "delta", "delta_s3", "parquet", "parquet_s3", "snowflake", "bigquery")
 Name = tuple[str, str]
-
-
-@pytest.fixture(scope="module")
-def notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("lineage") / "events.jsonl"
-
-
-@pytest.fixture(scope="module")
-def told_process(airflow_environment: dict[str, str], notes: Path) -> Iterator[Airflow]:
-    """A process of Airflow that writes lineage into a file."""
-    transport = json.dumps({"type": "file", "log_file_path": str(notes), "append": True})
-    settings = {"AIRFLOW__OPENLINEAGE__TRANSPORT": transport, "AIRFLOW__OPENLINEAGE__NAMESPACE": "tests"}
-    with running_airflow(airflow_environment | settings) as airflow:
-        yield airflow
 
 
 @pytest.fixture

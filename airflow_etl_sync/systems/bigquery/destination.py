@@ -147,9 +147,10 @@ class BigQueryDestination(ColumnarDestination):
 
 
 def _merging(table: str, staged: str, fitted: Fitted) -> str:
+    declared = fitted.declared
     values = {
-        name: unstaged(sql.staged_column(place), staged_type(fitted.source.schema.field(name).type), declared)
-        for place, (name, declared) in enumerate(fitted.declared.items())
+        name: unstaged(sql.staged_column(place), staged_type(fitted.source.schema.field(name).type), type_)
+        for place, (name, type_) in enumerate(declared.items())
     }
-    floats = [name for name in fitted.ready.key if fitted.declared[name] == "FLOAT64"]
+    floats = [name for name in fitted.ready.key if declared[name] == "FLOAT64"]
     return sql.merge(table, staged, values, fitted.ready.key, fitted.ready.rules, floats)

@@ -62,7 +62,7 @@ class Fitted:
     @property
     def shaping(self) -> Shaping:
         """:raises SchemaError: where there is no table, and none is to be made"""
-        types = {field.name: self.table.warehouse.declared_type(field.type) for field in self.source.schema}
+        types = self._new_types
         if not self.table.types and not self.ready.rules.create_table:
             raise SchemaError(f"The destination has no table {self.target!r} and create_table is off: create it first.")
         fitted = self.ready.fitted
@@ -76,8 +76,12 @@ class Fitted:
     def declared(self) -> dict[str, str]:
         """The types of the written columns in the table, once it is shaped."""
         widened = self.shaping.widened
-        new = {field.name: self.table.warehouse.declared_type(field.type) for field in self.source.schema}
-        return {name: widened.get(name) or self.table.declared(name, type_) for name, type_ in new.items()}
+        return {name: widened.get(name) or self.table.declared(name, type_) for name, type_ in self._new_types.items()}
+
+    @property
+    def _new_types(self) -> dict[str, str]:
+        """The types that the written columns would get in a new table."""
+        return {field.name: self.table.warehouse.declared_type(field.type) for field in self.source.schema}
 
     def several_of_one_key(self) -> DataError:
         """What is said where a merge has changed more rows than there are."""
