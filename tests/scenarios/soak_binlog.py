@@ -21,7 +21,7 @@ from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.binlog import LoggingServer
 from tests.mariadb import MariaDb
 from tests.scenarios.binlog_world import BinlogCapture
-from tests.scenarios.reconciling import staged
+from tests.scenarios.soak_audit import Audit
 from tests.scenarios.soak_binlog_deeds import (
     IDS,
     KINDS,
@@ -38,8 +38,6 @@ from tests.scenarios.soak_cdc import (
     LONGEST_RUN_SECONDS,
     PATIENCE_SECONDS,
     STATE,
-    TOLD,
-    WRITTEN,
 )  # fmt: skip
 from tests.scenarios.soak_cdc_runs import COPY_ROWS, FAILPOINTS, IS_COPIED, LIMITS
 from tests.scenarios.soak_runs import Outcome, Runs, SoakError, Work
@@ -118,8 +116,7 @@ class BinlogSoak(Soak):
     restarts: int = 0
     is_told_once: bool = False
     _restarting: threading.Thread | None = None
-    _known: dict[str, set[Key]] = field(default_factory=dict)
-    _told_before: int | None = None
+    audit: Audit = field(default_factory=Audit)
     _changes_before: tuple[int, int] | None = None
     _position: int = 0
 
@@ -182,8 +179,8 @@ class BinlogSoak(Soak):
             warehouse.execute("DROP TABLE IF EXISTS t, child")
             warehouse.execute("DELETE FROM etl_sync.cdc_table")
             warehouse.execute("DELETE FROM etl_sync.cdc_pipeline")
-        self._known.clear()
-        self._told_before = self._changes_before = None
+        self.audit.forget()
+        self._changes_before = None
 
     def _restart(self, how: str, after: float) -> None:
         time.sleep(after)
@@ -244,8 +241,8 @@ class BinlogSoak(Soak):
                 wrong = sorted(each for each in here.keys() | there.keys() if here.get(each) != there.get(each))
                 differences = [Difference(each, here.get(each), there.get(each)) for each in wrong]
                 self.refuse_differences(name, differences)
-                self._refuse_vanished(warehouse, name, key)
-            amiss = self._sums(warehouse) | self._leftovers(warehouse)
+                self.audit.refuse_vanished(warehouse, name, key, is_soft=self.maker.world.delete == "soft")
+            amiss = self._sums(warehouse) | self.audit.leftovers(warehouse)
         if amiss:
             raise SoakError("\n".join([f"What does not add up: {amiss}, {self}", *self.last_runs()]))
 
@@ -268,33 +265,9 @@ class BinlogSoak(Soak):
         query = "SELECT FROM pg_attribute WHERE attname = %s AND attrelid = %s::regclass"
         return bool(warehouse.execute(query, [SOFT_DELETED, name]).rowcount)
 
-    def _refuse_vanished(self, warehouse: psycopg.Connection, name: str, key: Key) -> None:
-        """A row is flagged where its deletion is soft, and stays."""
-        keys: set[Key] = set(warehouse.execute(f"SELECT {', '.join(key)} FROM {name}").fetchall())
-        gone = self._known.get(name, set()) - keys
-        if self.maker.world.delete == "soft" and gone:
-            raise SoakError(f"{len(gone)} rows of {name} have vanished, as {min(gone)}")
-        self._known[name] = keys
-
-    def _leftovers(self, warehouse: psycopg.Connection) -> dict[str, Any]:
-        found = {
-            "positions that went back": warehouse.execute("SELECT * FROM backwards").fetchall(),
-            "failed records": scalar(warehouse, "SELECT count(*) FROM etl_sync.failed_record"),
-            "staging tables": staged(warehouse),
-        }
-        return {name: value for name, value in found.items() if value}
-
     def _sums(self, warehouse: psycopg.Connection) -> dict[str, Any]:
         """What is told and has not been; from one quiet moment to the next."""
-        wrong: dict[str, Any] = {}
-        if self._told_before is None:
-            warehouse.execute("DROP TABLE IF EXISTS written; DROP FUNCTION IF EXISTS note CASCADE")
-            warehouse.execute(WRITTEN)
-            self._told_before = scalar(warehouse, TOLD)
-        written = scalar(warehouse, "SELECT sum(number) FROM written")
-        told = scalar(warehouse, TOLD) - self._told_before
-        if written != told:
-            wrong["rows written, rows told"] = written, told
+        wrong = self.audit.written(warehouse)
         ((made,),) = self.shop.execute("SELECT count(*) FROM audit")
         now = int(made), int(scalar(warehouse, CHANGES))
         if self._changes_before is not None and self.is_told_once:

@@ -16,7 +16,7 @@ from airflow_etl_sync.journey.cdc_pieces import CaptureLimits
 from airflow_etl_sync.state import tables
 from airflow_etl_sync.systems.postgres.access import PostgresAccess
 from tests.scenarios import soak_table
-from tests.scenarios.reconciling import staged
+from tests.scenarios.soak_audit import Audit
 from tests.scenarios.soak_cdc_deeds import IDS, SHAPES, WHOLE_TABLE, CdcDeeds, Habits, widen
 from tests.scenarios.soak_cdc_runs import CdcMaker, reconcile_all
 from tests.scenarios.soak_runs import Runs, SoakError
@@ -44,25 +44,6 @@ CREATE TRIGGER look_back AFTER UPDATE ON etl_sync.cdc_pipeline FOR EACH ROW EXEC
 """
 """A resync makes a new row; apart from that a position only grows."""
 
-WRITTEN = """
-CREATE TABLE written (number bigint);
-INSERT INTO written VALUES (0);
-CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO public.written VALUES (1);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER noted AFTER INSERT OR UPDATE OR DELETE ON t
-FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION note();
-CREATE TRIGGER noted AFTER INSERT OR UPDATE OR DELETE ON child
-FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION note()
-"""
-"""The tables count what is written to them, but for what foreign keys do."""
-
-TOLD = """
-SELECT (SELECT coalesce(sum(inserted + updated + deleted), 0) FROM etl_sync.sync_run WHERE kind IN ('cdc', 'reconcile'))
-    + (SELECT coalesce(sum(inserted + updated), 0) FROM etl_sync.loaded_chunk)
-"""
 CHANGES = "SELECT coalesce(sum(rows_extracted), 0) FROM etl_sync.sync_run WHERE kind = 'cdc'"
 AUDITED = """
 SELECT count(*)
@@ -93,8 +74,7 @@ class CdcSoak(Soak):
     maker: CdcMaker = field(init=False)
     habits: Habits = field(default_factory=Habits)
     changes: int = 0
-    _known: dict[str, set[Key]] = field(default_factory=dict)
-    _told_before: int | None = None
+    audit: Audit = field(default_factory=Audit)
     _changes_before: int | None = None
 
     def __post_init__(self) -> None:
@@ -144,8 +124,7 @@ class CdcSoak(Soak):
         with psycopg.connect(self.warehouse_db) as warehouse:
             for name in self._has_flags(warehouse):
                 warehouse.execute(f"DELETE FROM {name} WHERE {SOFT_DELETED}")
-        self._known.clear()
-        self._told_before = None
+        self.audit.forget()
 
     def settle(self) -> None:
         with psycopg.connect(self.source_db, autocommit=True) as source:
@@ -190,8 +169,9 @@ class CdcSoak(Soak):
         ):
             for table in self._compared(warehouse):
                 self.refuse_differences(table.name, table.differences(source, warehouse))
-                self._refuse_vanished(warehouse, table)
-            wrong = self._sums(source, warehouse) | self._leftovers(warehouse)
+                is_soft = self.maker.world.delete == "soft"
+                self.audit.refuse_vanished(warehouse, table.name, table.key, is_soft=is_soft)
+            wrong = self._sums(source, warehouse) | self.audit.leftovers(warehouse)
             if wrong:
                 raise SoakError("\n".join([f"What does not add up: {wrong}, {self}", *self.last_runs()]))
 
@@ -209,34 +189,9 @@ class CdcSoak(Soak):
         )
         return [row[0] for row in rows]
 
-    def _refuse_vanished(self, warehouse: psycopg.Connection, table: Compared) -> None:
-        """A row is flagged where its deletion is soft, and stays."""
-        query = f"SELECT {', '.join(table.key)} FROM {table.name}"
-        keys: set[Key] = set(warehouse.execute(query).fetchall())
-        gone = self._known.get(table.name, set()) - keys
-        if self.maker.world.delete == "soft" and gone:
-            raise SoakError(f"{len(gone)} rows of {table.name} have vanished, as {min(gone)}")
-        self._known[table.name] = keys
-
-    def _leftovers(self, warehouse: psycopg.Connection) -> dict[str, Any]:
-        found = {
-            "positions that went back": warehouse.execute("SELECT * FROM backwards").fetchall(),
-            "failed records": scalar(warehouse, "SELECT count(*) FROM etl_sync.failed_record"),
-            "staging tables": staged(warehouse),
-        }
-        return {name: value for name, value in found.items() if value}
-
     def _sums(self, source: psycopg.Connection, warehouse: psycopg.Connection) -> dict[str, Any]:
         """What is told and has not been; from one quiet moment to the next."""
-        wrong: dict[str, Any] = {}
-        if self._told_before is None:
-            warehouse.execute("DROP TABLE IF EXISTS written; DROP FUNCTION IF EXISTS note CASCADE")
-            warehouse.execute(WRITTEN)
-            self._told_before = scalar(warehouse, TOLD)
-        written = scalar(warehouse, "SELECT sum(number) FROM written")
-        told = scalar(warehouse, TOLD) - self._told_before
-        if written != told:
-            wrong["rows written, rows told"] = written, told
+        wrong = self.audit.written(warehouse)
         in_log, changes = self._audit(source), scalar(warehouse, CHANGES)
         if self._changes_before is not None and self.maker.is_told_once:
             self.changes += in_log
